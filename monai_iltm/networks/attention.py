@@ -1,0 +1,88 @@
+"""The transformer block both orders share: who may look at whom is said by the caller, never stored."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+# A key that must never be read gets this score; exp of it is exactly 0 beside any real score.
+NEVER = -1e9
+
+
+class Block(nn.Module):
+    """Pre-LayerNorm transformer block with its parts in reach, so that keys and values can be kept between calls.
+
+    Args:
+        width: features of an entry.
+        heads: attention heads; ``width`` is a multiple of it.
+        dropout: on the two residual branches, in training alone.
+    """
+
+    def __init__(self, width: int, heads: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm_attention = nn.LayerNorm(width)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+        self.norm_mlp = nn.LayerNorm(width)
+        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+        self.dropout = nn.Dropout(dropout)
+
+    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys, values of entries [B, n, W], each [B, H, n, W/H]."""
+        b, n, width = x.shape
+        qkv = self.qkv(self.norm_attention(x)).view(b, n, 3, self.heads, width // self.heads)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # [3, B, H, n, W/H]
+        return q, k, v
+
+    def update(self, x: Tensor, attended: Tensor) -> Tensor:
+        """Entries [B, n, W] after the attended values [B, H, n, W/H] and the MLP are added."""
+        x = x + self.dropout(self.out(attended.transpose(1, 2).reshape(x.shape)))
+        return x + self.dropout(self.mlp(self.norm_mlp(x)))
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, visible: Tensor | None = None) -> Tensor:
+    """Attention of q [B, H, n, d] to k, v [B, H, m, d]; ``visible`` bool, broadcastable to [B, H, n, m]."""
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=visible)
+
+
+def attend_causal(q: Tensor, k: Tensor, v: Tensor, dropped: Tensor | None = None) -> Tensor:
+    """Causal attention of n entries to themselves, without the keys in ``dropped`` bool [B, n] (True = no key).
+
+    The dropped keys get one extra feature that scores NEVER against every query, so that causality stays
+    ``is_causal`` and no n x n mask exists. The first key must not be dropped.
+    """
+    if dropped is None:
+        return F.scaled_dot_product_attention(q, k, v, is_causal=True)
+    d = q.shape[-1]
+    extra = 8  # kernels like head sizes that are multiples of 8
+    one = F.pad(torch.ones_like(q[..., :1]), (0, extra - 1))
+    bias = (dropped.to(q.dtype) * NEVER * d**0.5)[:, None, :, None].expand(*k.shape[:-1], 1)
+    q, k = torch.cat([q, one], -1), torch.cat([k, F.pad(bias, (0, extra - 1))], -1)
+    out = F.scaled_dot_product_attention(q, k, F.pad(v, (0, extra)), is_causal=True, scale=d**-0.5)
+    return out[..., :d]
+
+
+def attend_two(q: Tensor, shared: tuple[Tensor, Tensor], own: tuple[Tensor, Tensor], visible: Tensor | None) -> Tensor:
+    """Attention of every draw to keys shared by all draws and to keys of its own, without copying the shared ones.
+
+    Args:
+        q: [B, R, H, n, d], R draws of each of B cases.
+        shared: keys and values [B, H, m, d]; own: keys and values [B, R, H, s, d].
+        visible: bool [B, m], False = padding among the shared keys; None = all real.
+
+    Returns:
+        [B, R, H, n, d].
+    """
+    b, r, h, n, d = q.shape
+    scale = d**-0.5
+    q_shared = q.transpose(1, 2).reshape(b, h, r * n, d)
+    score = q_shared @ shared[0].transpose(-1, -2) * scale  # [B, H, R n, m]
+    if visible is not None:
+        score = score.masked_fill(~visible[:, None, None], NEVER)
+    score = score.view(b, h, r, n, -1).transpose(1, 2)
+    weight = torch.cat([score, q @ own[0].transpose(-1, -2) * scale], -1).softmax(-1)
+    m = shared[0].shape[2]
+    from_shared = weight[..., :m].transpose(1, 2).reshape(b, h, r * n, m) @ shared[1]
+    return from_shared.view(b, h, r, n, d).transpose(1, 2) + weight[..., m:] @ own[1]

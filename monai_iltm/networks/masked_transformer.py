@@ -1,0 +1,266 @@
+"""The prior: one transformer over code tokens that never reads a suspect, in two orders of prediction."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from monai_iltm.networks.attention import Block, attend, attend_causal, attend_two
+from monai_iltm.networks.cache import Prefix, RasterCache
+from monai_iltm.ops.likelihood import log_probability
+from monai_iltm.ops.tokens import fixed_groups, pack, uniform
+
+
+class MaskedTransformer(nn.Module):
+    """Distribution of code tokens on a grid, p(token | trusted tokens), for training sets that hold anomalies.
+
+    Non-interference: no logit and no gradient depends on which code stands at a suspect position. The suspect's input
+    embedding is replaced by MASK and its key is dropped; BOS is always visible, so that no softmax is over nothing.
+
+    Args:
+        num_codes: K, size of the codebook. The embedding has K + 2 rows (BOS = K, MASK = K + 1); only codes have logits.
+        grid: cells per axis, 2D or 3D; L = prod(grid). Positions are one learned table per axis, summed.
+        width, depth, heads: features of an entry, blocks, attention heads.
+        order: "raster" predicts a token from the trusted ones before it in row-major order; "any" from any set of
+            trusted tokens (prefix form: content entries and query entries, see ``prefix`` and ``query``).
+        dropout: in training, on the residual branches.
+        groups: "any" scores a sequence in this many groups, each hidden in turn and predicted from the rest.
+        paper_masking: raster only, for comparison: rows and columns of suspects are masked in the attention, as
+            published, but their embedding stays in place, and so **leaks** to the next position.
+
+    Raises:
+        ValueError: an unknown order, a grid that is not 2D or 3D, a width that heads do not divide.
+
+    Source: Patel et al. 2023, section 3.2 (raster); arXiv 2307.14701 for the direction of "any".
+    """
+
+    def __init__(
+        self,
+        num_codes: int,
+        grid: Sequence[int],
+        width: int,
+        depth: int,
+        heads: int,
+        order: str,
+        dropout: float = 0.0,
+        groups: int = 8,
+        paper_masking: bool = False,
+    ) -> None:
+        super().__init__()
+        if order not in ("raster", "any"):
+            raise ValueError(f"MaskedTransformer: order is 'raster' or 'any', found {order!r}")
+        if len(grid) not in (2, 3) or width % heads:
+            raise ValueError(f"MaskedTransformer: grid {tuple(grid)} is 2D or 3D; heads {heads} divide width {width}")
+        if paper_masking and order != "raster":
+            raise ValueError("MaskedTransformer: paper_masking exists for order 'raster' only")
+        self.num_codes, self.grid, self.order = num_codes, tuple(grid), order
+        self.length, self.groups, self.paper_masking = math.prod(grid), groups, paper_masking
+        self.bos, self.mask = num_codes, num_codes + 1
+        self.embedding = nn.Embedding(num_codes + 2, width)
+        self.axes = nn.ModuleList(nn.Embedding(n, width) for n in grid)
+        self.blocks = nn.ModuleList(Block(width, heads, dropout) for _ in range(depth))
+        self.norm = nn.LayerNorm(width)
+        self.head = nn.Linear(width, num_codes)
+        self.dropout = nn.Dropout(dropout)
+        self.apply(_initialise)
+
+    def forward(
+        self, tokens: Tensor, suspect: Tensor | None = None, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Logits of every token given its trusted context.
+
+        Args:
+            tokens: i64 [B, L]; suspect: bool [B, L], True = leave out; generator: see class, "any" alone uses it.
+
+        Returns:
+            [B, L, K]; logits[:, i] predicts token i.
+
+        Raises:
+            ValueError: a sequence of another length than the grid's.
+        """
+        if tokens.shape[1] != self.length:
+            raise ValueError(f"MaskedTransformer: grid {self.grid} has {self.length} tokens, found {tokens.shape[1]}")
+        if self.order == "raster":
+            return self._raster_logits(tokens, suspect)
+        return self._left_out_logits(tokens, suspect, generator)
+
+    def loss(
+        self,
+        tokens: Tensor,
+        suspect: Tensor | None = None,
+        generator: torch.Generator | None = None,
+        noise: Tensor | None = None,
+    ) -> Tensor:
+        """Training loss: mean -log p over trusted targets of a sequence, averaged over the batch; a scalar in nats.
+
+        Every sequence counts alike, so that a batch split over ranks has the loss of the whole. A sequence without a
+        trusted token adds 0, and no gradient.
+
+        Args:
+            tokens, suspect: as in ``forward``.
+            generator: for "any" draws the share of targets, and whether queries see the prefix alone (the marginal,
+                used to flag) or also the targets before them (the joint, used to heal).
+            noise: f32 [B, L] in [0, 1) that orders the tokens of "any"; drawn from ``generator`` if not given.
+        """
+        if suspect is None:
+            suspect = torch.zeros_like(tokens, dtype=torch.bool)
+        if self.order == "raster":
+            return _mean_per_sequence(-log_probability(self._raster_logits(tokens, suspect), tokens), ~suspect)
+        return self._prefix_loss(tokens, suspect, generator, noise)
+
+    # ---- entries ----
+
+    def positions(self, device: torch.device) -> Tensor:
+        """Position embedding of the whole grid, [L, W]."""
+        shape = [[-1 if a == axis else 1 for a in range(len(self.grid))] for axis in range(len(self.grid))]
+        tables = [t.weight.view(*s, t.embedding_dim) for t, s in zip(self.axes, shape, strict=True)]
+        return sum(tables[1:], tables[0]).reshape(self.length, -1).to(device)
+
+    def entries(self, codes: Tensor, where: Tensor) -> Tensor:
+        """Content entries: code (or MASK) ``codes`` i64 [B, n] at sequence positions ``where`` i64 [B, n]."""
+        return self.dropout(self.embedding(codes) + self.positions(codes.device)[where])
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Entries [B, n, W] to logits [B, n, K]."""
+        return self.head(self.norm(x))
+
+    # ---- raster ----
+
+    def _raster_logits(self, tokens: Tensor, suspect: Tensor | None) -> Tensor:
+        codes, dropped = self.raster_inputs(tokens, suspect)
+        where = torch.arange(self.length, device=tokens.device).expand_as(codes)
+        x = self.entries(codes, where)
+        for block in self.blocks:
+            attended = attend_causal(*block.project(x), dropped)
+            if self.paper_masking and dropped is not None:
+                attended = attended.masked_fill(dropped[:, None, :, None], 0.0)
+            x = block.update(x, attended)
+        return self.logits(x)
+
+    def raster_inputs(self, tokens: Tensor, suspect: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """BOS and the tokens shifted by one, MASK for suspects; and which entries are no key, bool [B, L] or None."""
+        codes = F.pad(tokens[:, :-1], (1, 0), value=self.bos)
+        if suspect is None or not bool(suspect.any()):
+            return codes, None
+        dropped = F.pad(suspect[:, :-1], (1, 0), value=False)
+        return (codes if self.paper_masking else codes.masked_fill(dropped, self.mask)), dropped
+
+    def cache(self, draws: int) -> RasterCache:
+        """An empty store of keys and values for healing ``draws`` versions of one case."""
+        return RasterCache(self, draws)
+
+    # ---- any: prefix form ----
+
+    def prefix(self, tokens: Tensor, trusted: Tensor) -> Prefix:
+        """Keys and values of the trusted tokens, which see each other in both directions, and of BOS.
+
+        Args:
+            tokens: i64 [B, L]; trusted: bool [B, L], True = part of the prefix.
+        """
+        where, valid = pack(trusted)
+        bos = self.embedding.weight[self.bos].expand(len(tokens), 1, -1)
+        x = torch.cat([bos, self.entries(tokens.gather(1, where), where)], 1)
+        visible = None if valid is None else F.pad(valid, (1, 0), value=True)
+        layers = []
+        for block in self.blocks:
+            q, k, v = block.project(x)
+            layers.append((k, v))
+            x = block.update(x, attend(q, k, v, None if visible is None else visible[:, None, None]))
+        return Prefix(layers, visible)
+
+    def query(self, prefix: Prefix, where: Tensor) -> Tensor:
+        """Logits [B, n, K] at positions ``where`` i64 [B, n], each from the prefix alone (the marginal)."""
+        x = self.entries(torch.full_like(where, self.mask), where)
+        visible = None if prefix.visible is None else prefix.visible[:, None, None]
+        for block, (k, v) in zip(self.blocks, prefix.layers, strict=True):
+            x = block.update(x, attend(block.project(x)[0], k, v, visible))
+        return self.logits(x)
+
+    def query_joint(self, prefix: Prefix, codes: Tensor, where: Tensor) -> Tensor:
+        """Logits [B, n, K]: query i sees the prefix and the contents ``codes`` [B, n] of the targets before it."""
+        content, query = self.entries(codes, where), self.entries(torch.full_like(where, self.mask), where)
+        visible = prefix.visible_with(codes.shape[1])
+        for block, (k, v) in zip(self.blocks, prefix.layers, strict=True):
+            q_c, k_c, v_c = block.project(content)
+            q_q, _, _ = block.project(query)
+            keys, values = torch.cat([k, k_c], 2), torch.cat([v, v_c], 2)
+            content = block.update(content, attend(q_c, keys, values, visible[0]))
+            query = block.update(query, attend(q_q, keys, values, visible[1]))
+        return self.logits(query)
+
+    def step(self, prefix: Prefix, own: list[tuple[Tensor, Tensor]], codes: Tensor, where: Tensor) -> Tensor:
+        """One step of healing for R draws of each case: feed the code just drawn, ask for the next.
+
+        Args:
+            prefix: of B cases, shared by their draws.
+            own: keys and values [B, R, H, s, d] of each draw's earlier content, one pair a layer; grown in place.
+            codes: i64 [B, R, 2]: the code just drawn and MASK; at the first step MASK alone, [B, R, 1].
+            where: i64, their positions.
+
+        Returns:
+            logits [B, R, K] of the query.
+        """
+        b, r, n = codes.shape
+        x = self.entries(codes.flatten(0, 1), where.flatten(0, 1))  # [B R, n, W]
+        for layer, (block, shared) in enumerate(zip(self.blocks, prefix.layers, strict=True)):
+            q, k, v = (t.unflatten(0, (b, r)) for t in block.project(x))
+            keys, values = own[layer]
+            if n == 2:  # the content entry becomes a key; the query never does
+                keys, values = torch.cat([keys, k[..., :1, :]], 3), torch.cat([values, v[..., :1, :]], 3)
+                own[layer] = (keys, values)
+            attended = attend_two(q, shared, (keys, values), prefix.visible)
+            x = block.update(x, attended.flatten(0, 1))
+        return self.logits(x[:, -1]).unflatten(0, (b, r))
+
+    def _left_out_logits(self, tokens: Tensor, suspect: Tensor | None, generator: torch.Generator | None) -> Tensor:
+        """Each group hidden in turn and predicted from the trusted rest; the groups are folded into the batch."""
+        b, g = len(tokens), self.groups
+        group = fixed_groups(self.length, g, generator).to(tokens.device)
+        hidden = group == torch.arange(g, device=tokens.device)[:, None]  # [G, L]
+        trusted = (~hidden).expand(b, g, -1)
+        if suspect is not None:
+            trusted = trusted & ~suspect[:, None]
+        prefix = self.prefix(tokens.repeat_interleave(g, 0), trusted.flatten(0, 1))
+        where, valid = pack(hidden)
+        logits = self.query(prefix, where.repeat(b, 1)).unflatten(0, (b, g))  # [B, G, n, K]
+        real = torch.ones_like(where, dtype=torch.bool) if valid is None else valid
+        out = logits.new_empty(b, self.length, self.num_codes)
+        out[:, where[real]] = logits[:, real]
+        return out
+
+    def _prefix_loss(
+        self, tokens: Tensor, suspect: Tensor, generator: torch.Generator | None, noise: Tensor | None
+    ) -> Tensor:
+        device = tokens.device
+        share, joint = uniform((2,), generator, device).tolist()
+        if noise is None:
+            noise = uniform(tuple(tokens.shape), generator, device)
+        trusted = (~suspect).sum(1)
+        targets = ((0.08 + 0.6 * share) * trusted).ceil().long()  # at least one where any token is trusted
+        # Trusted tokens in random order come first: the leading ones are the targets, the rest the prefix.
+        where = torch.argsort(noise + 2.0 * suspect, dim=1)[:, : int(targets.max())]
+        if where.shape[1] == 0:
+            return 0.0 * self.head.weight.sum()
+        real = torch.arange(where.shape[1], device=device) < targets[:, None]
+        target = torch.zeros_like(suspect).scatter(1, where, real)
+        prefix = self.prefix(tokens, ~suspect & ~target)
+        codes = tokens.gather(1, where)
+        logits = self.query_joint(prefix, codes, where) if joint < 0.5 else self.query(prefix, where)
+        return _mean_per_sequence(-log_probability(logits, codes), real)
+
+
+def _mean_per_sequence(values: Tensor, counted: Tensor) -> Tensor:
+    """Mean over the counted entries of each row, then over rows; a row without any adds 0."""
+    kept = torch.where(counted, values, 0.0)
+    return (kept.sum(1) / counted.sum(1).clamp(min=1)).mean()
+
+
+def _initialise(module: nn.Module) -> None:
+    if isinstance(module, (nn.Linear, nn.Embedding)):
+        nn.init.normal_(module.weight, std=0.02)
+    if isinstance(module, nn.Linear) and module.bias is not None:
+        nn.init.zeros_(module.bias)

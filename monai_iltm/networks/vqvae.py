@@ -1,0 +1,164 @@
+"""MONAI's VQ-VAE with dropout in the decoder's head alone and a codebook that starts, and stays, alive."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from monai.networks.layers.vector_quantizer import EMAQuantizer, VectorQuantizer
+from monai.networks.nets.vqvae import VQVAE as MonaiVQVAE
+from torch import Tensor, nn
+
+
+class Codebook(EMAQuantizer):
+    """EMA codebook that starts on encoder outputs and replaces codes that died.
+
+    The first training batch puts every code on a random encoder output with a count of 1 (with counts of 0 and a decay
+    of 0.95 the codebook was seen to collapse to a single code). Later a code whose running count falls below
+    ``revive_below`` times the mean count is put on a random encoder output of the batch at hand.
+    """
+
+    started: Tensor
+
+    def __init__(self, *args: Any, revive_below: float = 0.01, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.revive_below = revive_below
+        self.register_buffer("started", torch.zeros((), dtype=torch.bool))
+
+    def quantize(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Flat inputs f32 [N, C], nothing (no N x K one-hots are made), code indices i64 [B, *g]."""
+        flat = inputs.float().permute(self.flatten_permutation).reshape(-1, self.embedding_dim)
+        codes = self.embedding.weight
+        # |x|^2 is left out: the same for all codes of one input.
+        nearest = (codes.square().sum(1) - 2 * flat @ codes.t()).argmin(1)
+        return flat, torch.empty(0), nearest.view(inputs.shape[0], *inputs.shape[2:])
+
+    def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        with torch.autocast(inputs.device.type, enabled=False):
+            inputs = inputs.float()
+            flat = inputs.detach().permute(self.flatten_permutation).reshape(-1, self.embedding_dim)
+            if self.training and not bool(self.started):
+                self._start(flat)
+            _, _, indices = self.quantize(inputs)
+            quantised = self.embed(indices)
+            if self.training:
+                self._update(flat, indices.flatten())
+            loss = self.commitment_cost * nn.functional.mse_loss(quantised.detach(), inputs)
+            return inputs + (quantised - inputs).detach(), loss, indices
+
+    @torch.no_grad()
+    def _start(self, flat: Tensor) -> None:
+        self._place(torch.ones_like(self.ema_cluster_size, dtype=torch.bool), flat)
+        self.started.fill_(True)
+
+    @torch.no_grad()
+    def _update(self, flat: Tensor, indices: Tensor) -> None:
+        count = torch.zeros_like(self.ema_cluster_size).index_add_(0, indices, torch.ones_like(flat[:, 0]))
+        total = torch.zeros_like(self.ema_w).index_add_(0, indices, flat)
+        self.distributed_synchronization(count, total)
+        self.ema_cluster_size.mul_(self.decay).add_(count, alpha=1 - self.decay)
+        self.ema_w.mul_(self.decay).add_(total, alpha=1 - self.decay)
+        n = self.ema_cluster_size.sum()
+        smoothed = (self.ema_cluster_size + self.epsilon) / (n + self.num_embeddings * self.epsilon) * n
+        self.embedding.weight.copy_(self.ema_w / smoothed[:, None])
+        dead = self.ema_cluster_size < self.revive_below * n / self.num_embeddings
+        if bool(dead.any()):
+            self._place(dead, flat)
+
+    def _place(self, which: Tensor, flat: Tensor) -> None:
+        """Put the codes in ``which`` bool [K] on random rows of ``flat`` [N, C], the same ones on all ranks."""
+        rows = torch.randint(len(flat), (int(which.sum()),), device=flat.device)
+        # A hair of noise keeps two codes that were put on equal inputs (empty background) apart.
+        fresh = flat[rows] + 1e-3 * flat.std() * torch.randn_like(flat[rows])
+        if self.ddp_sync and dist.is_initialized():
+            dist.broadcast(fresh, 0)
+        self.embedding.weight[which] = fresh
+        self.ema_w[which] = fresh
+        self.ema_cluster_size[which] = 1.0
+
+
+class VQVAE(MonaiVQVAE):
+    """VQ-VAE whose decoder is a trunk, run once per healed draw, and a head with dropout, run several times.
+
+    In training mode ``forward`` returns (reconstruction, commitment loss), in eval mode the reconstruction alone, so
+    that MONAI's checks and MONAI Label can use it. Queries (``index_quantize``, ``decode_*``) never write.
+
+    Args:
+        spatial_dims, in_channels: 2 or 3; channels of the image. The output has as many.
+        channels: widths of the levels; every level halves the grid, so the factor is 2 ** len(channels).
+        num_res_layers: residual units a level, as wide as the level.
+        num_embeddings, embedding_dim: K codes of D features.
+        decay: EMA decay of the codebook at the start; ``handlers.CodebookDecay`` moves it.
+        head_dropout: p of the channel-wise dropout before the last transposed convolution.
+
+    Source: van den Oord et al. 2017; constants of Patel et al.'s published code.
+    """
+
+    def __init__(
+        self,
+        spatial_dims: int,
+        in_channels: int,
+        channels: Sequence[int] = (128, 128, 256),
+        num_res_layers: int = 3,
+        num_embeddings: int = 256,
+        embedding_dim: int = 128,
+        commitment_cost: float = 0.25,
+        decay: float = 0.5,
+        head_dropout: float = 0.05,
+    ) -> None:
+        super().__init__(
+            spatial_dims=spatial_dims,
+            in_channels=in_channels,
+            out_channels=in_channels,
+            channels=channels,
+            num_res_layers=num_res_layers,
+            num_res_channels=channels,
+            downsample_parameters=[(2, 4, 1, 1)] * len(channels),
+            upsample_parameters=[(2, 4, 1, 1, 0)] * len(channels),
+            num_embeddings=num_embeddings,
+            embedding_dim=embedding_dim,
+            commitment_cost=commitment_cost,
+            decay=decay,
+        )
+        codebook = Codebook(spatial_dims, num_embeddings, embedding_dim, commitment_cost, decay)
+        self.quantizer = VectorQuantizer(codebook)
+        self.head_dropout = head_dropout
+        self.factor = 2 ** len(channels)
+
+    @property
+    def codebook(self) -> Codebook:
+        return self.quantizer.quantizer
+
+    def forward(self, images: Tensor) -> Any:
+        """Images f32 [B, C, *S], S a multiple of the factor: the same shape back, and in training the loss too."""
+        quantised, loss = self.quantize(self.encode(images))
+        reconstruction = self.decode_head(self.decode_trunk(quantised), drop=self.training)
+        return (reconstruction, loss) if self.training else reconstruction
+
+    def index_quantize(self, images: Tensor) -> Tensor:
+        """Codes i64 [B, *g] of images [B, C, *S]; leaves the codebook as it was, in training mode too."""
+        return self.codebook.quantize(self.encode(images))[2]
+
+    def embed(self, codes: Tensor) -> Tensor:
+        """Codes i64 [B, *g] to code vectors f32 [B, D, *g]."""
+        return self.codebook.embed(codes)
+
+    def decode_trunk(self, quantised: Tensor) -> Tensor:
+        """Code vectors [B, D, *g] to the features [B, W, *S/2] before the last transposed convolution."""
+        for block in self.decoder.blocks[:-1]:
+            quantised = block(quantised)
+        return quantised
+
+    def decode_head(self, features: Tensor, drop: bool = False, generator: torch.Generator | None = None) -> Tensor:
+        """Features to images [B, C, *S]; with ``drop`` whole channels are dropped, drawn from ``generator``."""
+        if drop and self.head_dropout > 0:
+            shape = (*features.shape[:2], *[1] * (features.ndim - 2))
+            source = features.device if generator is None else generator.device
+            kept = torch.rand(shape, generator=generator, device=source) >= self.head_dropout
+            features = features * (kept.to(features) / (1 - self.head_dropout))
+        return self.decoder.blocks[-1](features)
+
+    def decode(self, quantizations: Tensor) -> Tensor:
+        return self.decode_head(self.decode_trunk(quantizations))

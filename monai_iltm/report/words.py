@@ -1,0 +1,118 @@
+"""The sentences and number formats of the report, and what must not be told: folders of the machine it ran on."""
+
+from __future__ import annotations
+
+import json
+import re
+from html import escape
+from typing import Any
+
+from monai_iltm.report.story import Stage, Story, finite
+
+DASH = "\N{EN DASH}"
+TRIVIAL = {"raw_intensity": "Raw intensity", "robust_z": "Robust z-score", "vqvae_residual": "VQ-VAE residual"}
+METRICS = {
+    "auroc": "AUROC",
+    "average_precision": "AP",
+    "aupro": "AUPRO",
+    "best_dice": "Dice, pooled",
+    "best_dice_per_case": "Dice, per case",
+    "image_auroc": "Image AUROC",
+}
+ROW_LEGEND = {
+    "Raw intensity": "brighter counts as more anomalous. No model at all.",
+    "Robust z-score": "distance from what the training images show at the same place, |x - median| / MAD.",
+    "VQ-VAE residual": "difference between an image and its plain reconstruction. No masking, no healing.",
+    "Round 0": "the prior learned from all tokens, anomalies included.",
+    "Later rounds": "the prior learned anew, leaving out what the round before held suspect.",
+    "Oracle masks": "the prior learned with the true anomalies left out: what perfect masks would give.",
+    "Clean training": "the prior learned from images without anomalies.",
+}
+COLUMN_LEGEND = (
+    "<b>Suspect</b>: share of the training tokens to be left out of the next round. "
+    "<b>Change</b>: of their number against the round before. "
+    "<b>Overlap</b>: Jaccard index with the masks of the round before, 1 means the same. "
+)
+METRIC_LEGEND = (
+    "<b>KDE</b>: score by kernel density of the healed versions. "
+    "<b>resid.</b>: score by mean residual, |image - healed mean|. "
+    "AUROC, AP, AUPRO (false-positive limit 0.3) and pooled Dice are over all test pixels together; "
+    "Dice at its best threshold. Test labels chose nothing."
+)
+
+
+def percent(share: float | None, digits: int = 1) -> str:
+    """0.0123 -> "1.2 %"; a dash for None."""
+    return DASH if finite(share) is None else f"{100 * float(share or 0):.{digits}f} %"
+
+
+def decimal(value: Any, digits: int = 3) -> str:
+    """0.98412 -> "0.984"; a dash for what is no finite number."""
+    number = finite(value)
+    return DASH if number is None else f"{number:.{digits}f}"
+
+
+def rounds_word(count: int) -> str:
+    """ "1 round", "3 rounds"."""
+    return f"{count} round{'' if count == 1 else 's'}"
+
+
+def verdict(story: Story) -> str:
+    """One plain sentence: did the masks settle?"""
+    if not story.rounds:
+        return "In progress: no round is finished yet."
+    last = story.rounds[-1]
+    done, share = rounds_word(len(story.rounds)), percent(last.suspect_share)
+    moved = f"suspect tokens changed by {percent(last.change)}"
+    match last.record.get("verdict"):
+        case "converged":
+            return f"Masks settled after {done}: {moved}."
+        case "collapsed":
+            why = "nothing is left to learn from" if (last.suspect_share or 0) > 0.5 else "there is nothing to leave out"
+            return f"Masks collapsed after {done}: {share} of the training tokens are suspect, {why}."
+        case "oscillating":
+            return f"Masks swing back and forth and do not settle: after {done}, {moved}."
+        case "max_rounds" if last.change is None:
+            return f"Stopped after {done}, the limit set: {share} of the training tokens are suspect."
+        case "max_rounds":
+            return f"Stopped at the limit of {done}: {moved}."
+    first = f"{share} of the training tokens are suspect"
+    return f"In progress after {done}: {first if last.change is None else moved}."
+
+
+def accuracy(story: Story) -> str:
+    """One sentence on average precision over the rounds and against the bracket; empty where no truth is known."""
+    known = [(stage, value) for stage in story.rounds if (value := _precision(stage)) is not None]
+    if not known:
+        return ""
+    (first, start), (last, end) = known[0], known[-1]
+    if first is last:
+        text = f"Average precision on the test images is {start:.3f} in {first.name.lower()}"
+    else:
+        how = "rose" if end > start else "fell"
+        text = f"Average precision on the test images {how} from {start:.3f} in {first.name.lower()} to {end:.3f}"
+        text += f" in {last.name.lower()}"
+    oracle = next((_precision(stage) for stage in story.brackets if stage.name == "Oracle masks"), None)
+    if oracle is None:
+        return text + "."
+    text += f"; perfect masks would give {oracle:.3f}"
+    if first is not last and end > start and oracle > start:
+        text += f", so {100 * (end - start) / (oracle - start):.0f} % of that gap is closed"
+    return text + "."
+
+
+def redact(value: Any) -> str:
+    """A setting as short text without folders or servers: of every absolute path or address the last name stays."""
+    text = value if isinstance(value, str) else json.dumps(value, default=str)
+    text = re.sub(r"\b([a-z][a-z0-9+]*):/{2,}[^\s'\",)]*", r"\1:…", text)
+    text = re.sub(r"(?:(?<![\w.…])~?/|\b[A-Za-z]:[\\/]+)(?:[^\\/'\"\n,:]+[\\/]+)+([^\\/\s'\",):]*)", r"…/\1", text)
+    return text if len(text) <= 300 else text[:297] + "..."
+
+
+def safe(value: Any) -> str:
+    """Text for HTML."""
+    return escape(str(value), quote=True)
+
+
+def _precision(stage: Stage) -> float | None:
+    return finite(stage.metrics.get("average_precision"))

@@ -1,0 +1,62 @@
+"""status: the stage in progress, told from which files exist."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from monai_iltm.data.errors import InputError
+from monai_iltm.report import status, write_report
+from monai_iltm.store import read_json, write_json
+
+
+@pytest.fixture
+def going_on(make_run) -> Path:
+    """Two complete rounds; a third can be begun."""
+    run = make_run(rounds=2)
+    write_json(run / "round_01/round.json", read_json(run / "round_01/round.json") | {"verdict": "continue"})
+    return run
+
+
+def test_a_finished_run(make_run):
+    run = make_run()
+    write_report(run)
+    text = status(run)
+    assert text.startswith("tiny: 4 training images, 6 test images\nStage: done")
+    assert "Round 2" in text
+    assert "Next: nothing is left to do" in text
+
+
+def test_the_vqvae_is_counted_in_epochs(make_run):
+    run = make_run(rounds=0)
+    (run / "vqvae/model.pt").unlink()
+    assert "Stage: VQ-VAE, 40 of 40 epochs done" in status(run)
+
+
+def test_each_stage_of_a_round(going_on):
+    assert "Stage: round 2, not begun" in status(going_on)
+    folder, before = going_on / "round_02", going_on / "round_01"
+    folder.mkdir()
+    shutil.copy(before / "history.csv", folder)
+    assert "round 2, training the prior, 30 epochs done" in status(going_on)
+    shutil.copy(before / "model.pt", folder)
+    (folder / "maps").mkdir()
+    shutil.copy(before / "maps/training_000.tif", folder / "maps")
+    assert "scoring training images, 1 of 4 done" in status(going_on)
+    shutil.copytree(before / "maps", folder / "maps", dirs_exist_ok=True)
+    assert "making masks, 0 of 4 done" in status(going_on)
+    shutil.copytree(before / "masks", folder / "masks")
+    assert "scoring test images, 0 of 6 done" in status(going_on)
+
+
+def test_an_unfinished_bracket_comes_before_the_end(make_run):
+    run = make_run()
+    (run / "bracket/oracle/round.json").unlink()
+    assert "bracket, oracle in progress" in status(run)
+
+
+def test_no_run_folder_is_refused(tmp_path):
+    with pytest.raises(InputError, match="is no run folder"):
+        status(tmp_path)
