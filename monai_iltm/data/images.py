@@ -174,7 +174,9 @@ def _writer(path: Path, array: np.ndarray) -> Callable[[str, np.ndarray, np.ndar
     if is_volume(path):
         return _write_volume
     if suffix(path) in TIFF_SUFFIXES:
-        return lambda name, data, _: tifffile.imwrite(name, _storable(data, 255))
+        colour = array.ndim == 3 and array.shape[-1] == 3
+        kind = tifffile.PHOTOMETRIC.RGB if colour else tifffile.PHOTOMETRIC.MINISBLACK
+        return lambda name, data, _: tifffile.imwrite(name, _storable(data, 255), photometric=kind)
     if suffix(path) == ".png" and (array.dtype in (bool, np.uint8) or (array.dtype == np.uint16 and array.ndim == 2)):
         return lambda name, data, _: Image.fromarray(_storable(data, 255)).save(name)
     raise InputError(f"{path}: {array.dtype} values of shape {array.shape} cannot be written as {suffix(path)}")

@@ -6,8 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# A key that must never be read gets this score; exp of it is exactly 0 beside any real score.
-NEVER = -1e9
+# A key that must never be read gets this score, before the division by sqrt(d): float16 still holds it, and beside any
+# score that a normalised entry reaches its exp is exactly 0.
+NEVER = -6e4
 
 
 class Block(nn.Module):
@@ -58,10 +59,20 @@ def attend_causal(q: Tensor, k: Tensor, v: Tensor, dropped: Tensor | None = None
     d = q.shape[-1]
     extra = 8  # kernels like head sizes that are multiples of 8
     one = F.pad(torch.ones_like(q[..., :1]), (0, extra - 1))
-    bias = (dropped.to(q.dtype) * NEVER * d**0.5)[:, None, :, None].expand(*k.shape[:-1], 1)
-    q, k = torch.cat([q, one], -1), torch.cat([k, F.pad(bias, (0, extra - 1))], -1)
+    score = (dropped.to(k.dtype) * NEVER)[:, None, :, None].expand(*k.shape[:-1], 1)
+    q, k = torch.cat([q, one], -1), torch.cat([k, F.pad(score, (0, extra - 1))], -1)
     out = F.scaled_dot_product_attention(q, k, F.pad(v, (0, extra)), is_causal=True, scale=d**-0.5)
     return out[..., :d]
+
+
+def attend_last(q: Tensor, k: Tensor, v: Tensor, dropped: Tensor | None = None) -> Tensor:
+    """Causal attention of the last n of m entries: query i of q [B, H, n, d] sees the keys 0..m - n + i of m.
+
+    Rows of zeros stand in for the m - n queries before, and are thrown away: they cost time, an n x m mask would cost
+    memory. ``dropped`` bool [B, m] as in ``attend_causal``.
+    """
+    before = k.shape[2] - q.shape[2]
+    return attend_causal(F.pad(q, (0, 0, before, 0)), k, v, dropped)[:, :, before:]
 
 
 def attend_two(q: Tensor, shared: tuple[Tensor, Tensor], own: tuple[Tensor, Tensor], visible: Tensor | None) -> Tensor:
@@ -70,19 +81,18 @@ def attend_two(q: Tensor, shared: tuple[Tensor, Tensor], own: tuple[Tensor, Tens
     Args:
         q: [B, R, H, n, d], R draws of each of B cases.
         shared: keys and values [B, H, m, d]; own: keys and values [B, R, H, s, d].
-        visible: bool [B, m], False = padding among the shared keys; None = all real.
+        visible: bool [B, m], False = padding among the shared keys (never the first); None = all real.
 
     Returns:
         [B, R, H, n, d].
     """
     b, r, h, n, d = q.shape
-    scale = d**-0.5
-    q_shared = q.transpose(1, 2).reshape(b, h, r * n, d)
-    score = q_shared @ shared[0].transpose(-1, -2) * scale  # [B, H, R n, m]
-    if visible is not None:
-        score = score.masked_fill(~visible[:, None, None], NEVER)
-    score = score.view(b, h, r, n, -1).transpose(1, 2)
-    weight = torch.cat([score, q @ own[0].transpose(-1, -2) * scale], -1).softmax(-1)
     m = shared[0].shape[2]
+    q = q * d**-0.5
+    score = q.transpose(1, 2).reshape(b, h, r * n, d) @ shared[0].transpose(-1, -2)  # [B, H, R n, m]
+    if visible is not None:
+        score = score.masked_fill(~visible[:, None, None], -torch.inf)
+    score = score.view(b, h, r, n, m).transpose(1, 2)
+    weight = torch.cat([score, q @ own[0].transpose(-1, -2)], -1).softmax(-1)
     from_shared = weight[..., :m].transpose(1, 2).reshape(b, h, r * n, m) @ shared[1]
     return from_shared.view(b, h, r, n, d).transpose(1, 2) + weight[..., m:] @ own[1]

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from monai_iltm.networks.attention import attend
+from monai_iltm.networks.attention import attend, attend_two
 
 if TYPE_CHECKING:
     from monai_iltm.networks.masked_transformer import MaskedTransformer
+
+# Entries fed at once: their mask is CHUNK x L, however far apart two suspects are.
+CHUNK = 256
 
 
 @dataclass(frozen=True)
@@ -24,52 +27,74 @@ class Prefix:
     layers: list[tuple[Tensor, Tensor]]
     visible: Tensor | None
 
-    def visible_with(self, contents: int) -> tuple[Tensor, Tensor]:
-        """Who sees the prefix and n contents, bool [B or 1, 1, n, P + 1 + n] each: the contents, then the queries.
-
-        Contents see earlier ones and themselves, queries earlier ones alone.
-        """
-        keys = self.layers[0][0]
-        ones = torch.ones(contents, contents, dtype=torch.bool, device=keys.device)
-        known = self.visible
-        if known is None:
-            known = torch.ones(1, keys.shape[2], dtype=torch.bool, device=keys.device)
-        known = known[:, None, None].expand(-1, 1, contents, -1)
-        earlier = [ones.tril(diagonal).expand(len(known), 1, contents, contents) for diagonal in (0, -1)]
-        return torch.cat([known, earlier[0]], -1), torch.cat([known, earlier[1]], -1)
-
 
 class RasterCache:
     """Keys and values of the part of a raster sequence that is settled, for R draws of one case.
 
-    Up to the first suspect all draws are alike and go through the network as one.
+    Up to the first suspect all draws are alike and go through the network as one. Holds 2 R L W numbers a layer.
     """
 
     def __init__(self, transformer: MaskedTransformer, draws: int) -> None:
-        self.transformer, self.draws = transformer, draws
-        self.keys: list[Tensor] = []
-        self.values: list[Tensor] = []
+        self.transformer, self.draws, self.settled = transformer, draws, 0
+        self.layers: list[tuple[Tensor, Tensor]] = []
 
-    def extend(self, tokens: Tensor, start: int, stop: int) -> Tensor:
-        """Feed entries start..stop-1 of ``tokens`` i64 [R, L]; logits [R, K] that predict token stop - 1."""
-        net = self.transformer
-        rows = tokens[:1] if start == 0 else tokens
-        codes, _ = net.raster_inputs(rows, None)
-        where = torch.arange(start, stop, device=tokens.device).expand(len(rows), -1)
-        x = net.entries(codes[:, start:stop], where)
+    def extend(self, tokens: Tensor, stop: int) -> Tensor:
+        """Feed the entries up to stop - 1 of ``tokens`` i64 [R, L]; logits [R, K] that predict token stop - 1."""
+        alike = self.settled == 0
+        codes, _ = self.transformer.raster_inputs(tokens[: 1 if alike else None, :stop], None)
+        for start in range(self.settled, stop, CHUNK):
+            x = self._feed(codes[:, start : start + CHUNK], start)
+        self.settled = stop
+        return self.transformer.logits(x[:, -1]).expand(self.draws, -1)
+
+    def _feed(self, codes: Tensor, start: int) -> Tensor:
+        """Entries i64 [R or 1, n] that stand at start..start + n - 1 through all layers, [R or 1, n, W]."""
+        n, device = codes.shape[1], codes.device
+        stop = start + n
+        x = self.transformer.entries(codes, torch.arange(start, stop, device=device).expand_as(codes))
         # Entry i of the chunk sees everything settled and the chunk up to itself.
-        visible = torch.ones(stop - start, stop, dtype=torch.bool, device=tokens.device).tril(start)
-        for layer, block in enumerate(net.blocks):
-            q, k, v = block.project(x)
-            k, v = self._settle(layer, k, v, start, stop)
-            x = block.update(x, attend(q, k[: len(rows)], v[: len(rows)], visible if stop - start > 1 else None))
-        return net.logits(x[:, -1]).expand(self.draws, -1)
+        visible = torch.ones(n, stop, dtype=torch.bool, device=device).tril(start) if n > 1 else None
+        for layer, block in enumerate(self.transformer.layers()):
+            q, *new = block.project(x)
+            if len(self.layers) == layer:
+                shape = (self.draws, q.shape[1], self.transformer.length, q.shape[3])
+                self.layers.append((q.new_empty(shape), q.new_empty(shape)))
+            for kept, entries in zip(self.layers[layer], new, strict=True):
+                kept[:, :, start:stop] = entries
+            k, v = (kept[: len(codes), :, :stop] for kept in self.layers[layer])
+            x = block.update(x, attend(q, k, v, visible))
+        return x
 
-    def _settle(self, layer: int, k: Tensor, v: Tensor, start: int, stop: int) -> tuple[Tensor, Tensor]:
-        if start == 0:
-            shape = (self.draws, k.shape[1], self.transformer.length, k.shape[3])
-            self.keys.append(k.new_empty(shape))
-            self.values.append(v.new_empty(shape))
-        self.keys[layer][:, :, start:stop] = k
-        self.values[layer][:, :, start:stop] = v
-        return self.keys[layer][:, :, :stop], self.values[layer][:, :, :stop]
+
+class DrawCache:
+    """What each of R draws has filled in so far, beside the prefix of its case, which all draws share.
+
+    Room for ``steps`` codes a draw is made once: 2 B R steps W numbers a layer.
+    """
+
+    def __init__(self, transformer: MaskedTransformer, prefix: Prefix, draws: int, steps: int) -> None:
+        self.transformer, self.prefix, self.filled = transformer, prefix, 0
+        b, h, _, d = prefix.layers[0][0].shape
+        room = (b, draws, h, steps, d)
+        self.layers = [(k.new_empty(room), v.new_empty(room)) for k, v in prefix.layers]
+
+    def step(self, codes: Tensor, where: Tensor) -> Tensor:
+        """Feed the code just drawn and ask for the next one, in one pass.
+
+        Args:
+            codes: i64 [B, R, 2], the code just drawn and MASK; at the first step MASK alone, [B, R, 1].
+            where: i64, their positions.
+
+        Returns:
+            logits [B, R, K] at the position of MASK.
+        """
+        b, r, n = codes.shape
+        old, self.filled = self.filled, self.filled + n - 1  # the code becomes a key, the query never does
+        x = self.transformer.entries(codes.flatten(0, 1), where.flatten(0, 1))  # [B R, n, W]
+        for block, shared, own in zip(self.transformer.layers(), self.prefix.layers, self.layers, strict=True):
+            q, *new = (t.unflatten(0, (b, r)) for t in block.project(x))
+            for kept, entries in zip(own, new, strict=True):
+                kept[..., old : self.filled, :] = entries[..., : n - 1, :]
+            k, v = (kept[..., : self.filled, :] for kept in own)
+            x = block.update(x, attend_two(q, shared, (k, v), self.prefix.visible).flatten(0, 1))
+        return self.transformer.logits(x[:, -1]).unflatten(0, (b, r))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 
 from monai_iltm.networks.masked_transformer import MaskedTransformer
@@ -46,3 +48,10 @@ class LatentPrior(nn.Module):
         tokens = self.tokens(image)
         log_p = token_log_likelihood(self.transformer, tokens)
         return to_image_grid(-log_p, self.transformer.grid, image.shape[2:])
+
+
+def token_grid(image_size: Sequence[int], vqvae: VQVAE) -> tuple[int, ...]:
+    """Cells per axis of images of this size. Raises ValueError where an axis is no multiple of the VQ-VAE's factor."""
+    if any(n % vqvae.factor for n in image_size):
+        raise ValueError(f"image_size {tuple(image_size)} is no multiple of the VQ-VAE's factor {vqvae.factor}")
+    return tuple(n // vqvae.factor for n in image_size)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from monai_iltm.networks.attention import Block, attend, attend_causal, attend_two
-from monai_iltm.networks.cache import Prefix, RasterCache
+from monai_iltm.networks.attention import Block, attend, attend_causal, attend_last
+from monai_iltm.networks.cache import DrawCache, Prefix, RasterCache
 from monai_iltm.ops.likelihood import log_probability
-from monai_iltm.ops.tokens import fixed_groups, pack, uniform
+from monai_iltm.ops.tokens import check_tokens, fixed_groups, pack, uniform
 
 
 class MaskedTransformer(nn.Module):
@@ -22,7 +23,7 @@ class MaskedTransformer(nn.Module):
     embedding is replaced by MASK and its key is dropped; BOS is always visible, so that no softmax is over nothing.
 
     Args:
-        num_codes: K, size of the codebook. The embedding has K + 2 rows (BOS = K, MASK = K + 1); only codes have logits.
+        num_codes: K, size of the codebook. The embedding also has BOS = K and MASK = K + 1; codes alone have logits.
         grid: cells per axis, 2D or 3D; L = prod(grid). Positions are one learned table per axis, summed.
         width, depth, heads: features of an entry, blocks, attention heads.
         order: "raster" predicts a token from the trusted ones before it in row-major order; "any" from any set of
@@ -33,7 +34,7 @@ class MaskedTransformer(nn.Module):
             published, but their embedding stays in place, and so **leaks** to the next position.
 
     Raises:
-        ValueError: an unknown order, a grid that is not 2D or 3D, a width that heads do not divide.
+        ValueError: an unknown order, a grid that is not 2D or 3D, a width that heads do not divide, no group.
 
     Source: Patel et al. 2023, section 3.2 (raster); arXiv 2307.14701 for the direction of "any".
     """
@@ -53,8 +54,9 @@ class MaskedTransformer(nn.Module):
         super().__init__()
         if order not in ("raster", "any"):
             raise ValueError(f"MaskedTransformer: order is 'raster' or 'any', found {order!r}")
-        if len(grid) not in (2, 3) or width % heads:
-            raise ValueError(f"MaskedTransformer: grid {tuple(grid)} is 2D or 3D; heads {heads} divide width {width}")
+        if len(grid) not in (2, 3) or width % heads or groups < 1:
+            found = f"grid {tuple(grid)}, width {width}, heads {heads}, groups {groups}"
+            raise ValueError(f"MaskedTransformer: grid is 2D or 3D, heads divide width, groups >= 1; found {found}")
         if paper_masking and order != "raster":
             raise ValueError("MaskedTransformer: paper_masking exists for order 'raster' only")
         self.num_codes, self.grid, self.order = num_codes, tuple(grid), order
@@ -74,16 +76,15 @@ class MaskedTransformer(nn.Module):
         """Logits of every token given its trusted context.
 
         Args:
-            tokens: i64 [B, L]; suspect: bool [B, L], True = leave out; generator: see class, "any" alone uses it.
+            tokens: i64 [B, L]; suspect: bool [B, L], True = leave out; generator: "any" deals its groups by it, anew.
 
         Returns:
             [B, L, K]; logits[:, i] predicts token i.
 
         Raises:
-            ValueError: a sequence of another length than the grid's.
+            ValueError: tokens of another length than the grid's, suspects that are not bool [B, L].
         """
-        if tokens.shape[1] != self.length:
-            raise ValueError(f"MaskedTransformer: grid {self.grid} has {self.length} tokens, found {tokens.shape[1]}")
+        check_tokens(tokens, suspect, self.length)
         if self.order == "raster":
             return self._raster_logits(tokens, suspect)
         return self._left_out_logits(tokens, suspect, generator)
@@ -106,6 +107,7 @@ class MaskedTransformer(nn.Module):
                 used to flag) or also the targets before them (the joint, used to heal).
             noise: f32 [B, L] in [0, 1) that orders the tokens of "any"; drawn from ``generator`` if not given.
         """
+        check_tokens(tokens, suspect, self.length)
         if suspect is None:
             suspect = torch.zeros_like(tokens, dtype=torch.bool)
         if self.order == "raster":
@@ -114,15 +116,17 @@ class MaskedTransformer(nn.Module):
 
     # ---- entries ----
 
-    def positions(self, device: torch.device) -> Tensor:
-        """Position embedding of the whole grid, [L, W]."""
-        shape = [[-1 if a == axis else 1 for a in range(len(self.grid))] for axis in range(len(self.grid))]
-        tables = [t.weight.view(*s, t.embedding_dim) for t, s in zip(self.axes, shape, strict=True)]
-        return sum(tables[1:], tables[0]).reshape(self.length, -1).to(device)
+    def layers(self) -> list[Block]:
+        """The blocks, with their type."""
+        return cast("list[Block]", list(self.blocks))
 
     def entries(self, codes: Tensor, where: Tensor) -> Tensor:
-        """Content entries: code (or MASK) ``codes`` i64 [B, n] at sequence positions ``where`` i64 [B, n]."""
-        return self.dropout(self.embedding(codes) + self.positions(codes.device)[where])
+        """Entries [B, n, W]: ``codes`` i64 [B, n] (MASK for a query) at sequence positions ``where`` i64 [B, n]."""
+        x = self.embedding(codes)
+        for table in reversed(cast("list[nn.Embedding]", list(self.axes))):  # the last axis moves fastest
+            x = x + table(where % table.num_embeddings)
+            where = where // table.num_embeddings
+        return self.dropout(x)
 
     def logits(self, x: Tensor) -> Tensor:
         """Entries [B, n, W] to logits [B, n, K]."""
@@ -134,8 +138,9 @@ class MaskedTransformer(nn.Module):
         codes, dropped = self.raster_inputs(tokens, suspect)
         where = torch.arange(self.length, device=tokens.device).expand_as(codes)
         x = self.entries(codes, where)
-        for block in self.blocks:
-            attended = attend_causal(*block.project(x), dropped)
+        for block in self.layers():
+            q, k, v = block.project(x)
+            attended = attend_causal(q, k, v, dropped)
             if self.paper_masking and dropped is not None:
                 attended = attended.masked_fill(dropped[:, None, :, None], 0.0)
             x = block.update(x, attended)
@@ -166,55 +171,37 @@ class MaskedTransformer(nn.Module):
         x = torch.cat([bos, self.entries(tokens.gather(1, where), where)], 1)
         visible = None if valid is None else F.pad(valid, (1, 0), value=True)
         layers = []
-        for block in self.blocks:
+        for block in self.layers():
             q, k, v = block.project(x)
             layers.append((k, v))
-            x = block.update(x, attend(q, k, v, None if visible is None else visible[:, None, None]))
+            if len(layers) < len(self.blocks):  # what leaves the last block is read by nobody
+                x = block.update(x, attend(q, k, v, None if visible is None else visible[:, None, None]))
         return Prefix(layers, visible)
 
     def query(self, prefix: Prefix, where: Tensor) -> Tensor:
         """Logits [B, n, K] at positions ``where`` i64 [B, n], each from the prefix alone (the marginal)."""
         x = self.entries(torch.full_like(where, self.mask), where)
         visible = None if prefix.visible is None else prefix.visible[:, None, None]
-        for block, (k, v) in zip(self.blocks, prefix.layers, strict=True):
+        for block, (k, v) in zip(self.layers(), prefix.layers, strict=True):
             x = block.update(x, attend(block.project(x)[0], k, v, visible))
         return self.logits(x)
 
     def query_joint(self, prefix: Prefix, codes: Tensor, where: Tensor) -> Tensor:
         """Logits [B, n, K]: query i sees the prefix and the contents ``codes`` [B, n] of the targets before it."""
         content, query = self.entries(codes, where), self.entries(torch.full_like(where, self.mask), where)
-        visible = prefix.visible_with(codes.shape[1])
-        for block, (k, v) in zip(self.blocks, prefix.layers, strict=True):
-            q_c, k_c, v_c = block.project(content)
-            q_q, _, _ = block.project(query)
-            keys, values = torch.cat([k, k_c], 2), torch.cat([v, v_c], 2)
-            content = block.update(content, attend(q_c, keys, values, visible[0]))
-            query = block.update(query, attend(q_q, keys, values, visible[1]))
+        dropped = None if prefix.visible is None else F.pad(~prefix.visible, (0, codes.shape[1]), value=False)
+        earlier = None if dropped is None else dropped[:, :-1]
+        for block, (k, v) in zip(self.layers(), prefix.layers, strict=True):
+            q, k_content, v_content = block.project(content)
+            k, v = torch.cat([k, k_content], 2), torch.cat([v, v_content], 2)
+            content = block.update(content, attend_last(q, k, v, dropped))
+            q = block.project(query)[0]
+            query = block.update(query, attend_last(q, k[:, :, :-1], v[:, :, :-1], earlier))
         return self.logits(query)
 
-    def step(self, prefix: Prefix, own: list[tuple[Tensor, Tensor]], codes: Tensor, where: Tensor) -> Tensor:
-        """One step of healing for R draws of each case: feed the code just drawn, ask for the next.
-
-        Args:
-            prefix: of B cases, shared by their draws.
-            own: keys and values [B, R, H, s, d] of each draw's earlier content, one pair a layer; grown in place.
-            codes: i64 [B, R, 2]: the code just drawn and MASK; at the first step MASK alone, [B, R, 1].
-            where: i64, their positions.
-
-        Returns:
-            logits [B, R, K] of the query.
-        """
-        b, r, n = codes.shape
-        x = self.entries(codes.flatten(0, 1), where.flatten(0, 1))  # [B R, n, W]
-        for layer, (block, shared) in enumerate(zip(self.blocks, prefix.layers, strict=True)):
-            q, k, v = (t.unflatten(0, (b, r)) for t in block.project(x))
-            keys, values = own[layer]
-            if n == 2:  # the content entry becomes a key; the query never does
-                keys, values = torch.cat([keys, k[..., :1, :]], 3), torch.cat([values, v[..., :1, :]], 3)
-                own[layer] = (keys, values)
-            attended = attend_two(q, shared, (keys, values), prefix.visible)
-            x = block.update(x, attended.flatten(0, 1))
-        return self.logits(x[:, -1]).unflatten(0, (b, r))
+    def draw_cache(self, prefix: Prefix, draws: int, steps: int) -> DrawCache:
+        """An empty store for healing ``draws`` versions of each case, ``steps`` codes each, beside a shared prefix."""
+        return DrawCache(self, prefix, draws, steps)
 
     def _left_out_logits(self, tokens: Tensor, suspect: Tensor | None, generator: torch.Generator | None) -> Tensor:
         """Each group hidden in turn and predicted from the trusted rest; the groups are folded into the batch."""
@@ -237,15 +224,12 @@ class MaskedTransformer(nn.Module):
     ) -> Tensor:
         device = tokens.device
         share, joint = uniform((2,), generator, device).tolist()
-        if noise is None:
-            noise = uniform(tuple(tokens.shape), generator, device)
-        trusted = (~suspect).sum(1)
-        targets = ((0.08 + 0.6 * share) * trusted).ceil().long()  # at least one where any token is trusted
+        targets = ((0.08 + 0.6 * share) * (~suspect).sum(1)).ceil().long()  # at least one where any token is trusted
+        longest = max(int(targets.max()), 1)  # a batch without any target goes the same way, for a loss of 0
         # Trusted tokens in random order come first: the leading ones are the targets, the rest the prefix.
-        where = torch.argsort(noise + 2.0 * suspect, dim=1)[:, : int(targets.max())]
-        if where.shape[1] == 0:
-            return 0.0 * self.head.weight.sum()
-        real = torch.arange(where.shape[1], device=device) < targets[:, None]
+        noise = uniform(tuple(tokens.shape), generator, device) if noise is None else noise
+        where = (noise + 2.0 * suspect).argsort(1)[:, :longest]
+        real = torch.arange(longest, device=device) < targets[:, None]
         target = torch.zeros_like(suspect).scatter(1, where, real)
         prefix = self.prefix(tokens, ~suspect & ~target)
         codes = tokens.gather(1, where)

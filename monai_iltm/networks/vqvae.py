@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
 from monai.networks.layers.vector_quantizer import EMAQuantizer, VectorQuantizer
-from monai.networks.nets.vqvae import VQVAE as MonaiVQVAE
+from monai.networks.nets import vqvae as monai_vqvae
 from torch import Tensor, nn
 
 
@@ -28,25 +28,29 @@ class Codebook(EMAQuantizer):
         self.register_buffer("started", torch.zeros((), dtype=torch.bool))
 
     def quantize(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Flat inputs f32 [N, C], nothing (no N x K one-hots are made), code indices i64 [B, *g]."""
-        flat = inputs.float().permute(self.flatten_permutation).reshape(-1, self.embedding_dim)
-        codes = self.embedding.weight
-        # |x|^2 is left out: the same for all codes of one input.
-        nearest = (codes.square().sum(1) - 2 * flat @ codes.t()).argmin(1)
+        """Flat inputs f32 [N, D], nothing (no N x K one-hots are made), code indices i64 [B, *g]; writes nothing."""
+        with torch.autocast(inputs.device.type, enabled=False):
+            flat = self._flat(inputs)
+            codes = self.embedding.weight.float()
+            # |x|^2 is left out: the same for all codes of one input.
+            nearest = (codes.square().sum(1) - 2 * flat @ codes.t()).argmin(1)
         return flat, torch.empty(0), nearest.view(inputs.shape[0], *inputs.shape[2:])
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        with torch.autocast(inputs.device.type, enabled=False):
-            inputs = inputs.float()
-            flat = inputs.detach().permute(self.flatten_permutation).reshape(-1, self.embedding_dim)
-            if self.training and not bool(self.started):
-                self._start(flat)
-            _, _, indices = self.quantize(inputs)
-            quantised = self.embed(indices)
-            if self.training:
-                self._update(flat, indices.flatten())
-            loss = self.commitment_cost * nn.functional.mse_loss(quantised.detach(), inputs)
-            return inputs + (quantised - inputs).detach(), loss, indices
+        """Code vectors for inputs [B, D, *g] (the gradient passes straight through), commitment loss, code indices."""
+        inputs = inputs.float()
+        if self.training and not bool(self.started):
+            self._start(self._flat(inputs.detach()))
+        flat, _, indices = self.quantize(inputs.detach())
+        quantised = self.embed(indices)
+        if self.training:
+            self._update(flat, indices.flatten())
+        loss = self.commitment_cost * nn.functional.mse_loss(quantised, inputs)
+        return quantised + (inputs - inputs.detach()), loss, indices  # the codes to the last bit
+
+    def _flat(self, inputs: Tensor) -> Tensor:
+        """[B, D, *g] to f32 [N, D]."""
+        return inputs.float().permute(self.flatten_permutation).reshape(-1, self.embedding_dim)
 
     @torch.no_grad()
     def _start(self, flat: Tensor) -> None:
@@ -79,7 +83,7 @@ class Codebook(EMAQuantizer):
         self.ema_cluster_size[which] = 1.0
 
 
-class VQVAE(MonaiVQVAE):
+class VQVAE(monai_vqvae.VQVAE):
     """VQ-VAE whose decoder is a trunk, run once per healed draw, and a head with dropout, run several times.
 
     In training mode ``forward`` returns (reconstruction, commitment loss), in eval mode the reconstruction alone, so
@@ -129,7 +133,7 @@ class VQVAE(MonaiVQVAE):
 
     @property
     def codebook(self) -> Codebook:
-        return self.quantizer.quantizer
+        return cast("Codebook", self.quantizer.quantizer)
 
     def forward(self, images: Tensor) -> Any:
         """Images f32 [B, C, *S], S a multiple of the factor: the same shape back, and in training the loss too."""
@@ -137,6 +141,7 @@ class VQVAE(MonaiVQVAE):
         reconstruction = self.decode_head(self.decode_trunk(quantised), drop=self.training)
         return (reconstruction, loss) if self.training else reconstruction
 
+    @torch.no_grad()
     def index_quantize(self, images: Tensor) -> Tensor:
         """Codes i64 [B, *g] of images [B, C, *S]; leaves the codebook as it was, in training mode too."""
         return self.codebook.quantize(self.encode(images))[2]
@@ -162,3 +167,11 @@ class VQVAE(MonaiVQVAE):
 
     def decode(self, quantizations: Tensor) -> Tensor:
         return self.decode_head(self.decode_trunk(quantizations))
+
+    # MONAI's latent diffusion calls these two; its own versions would move the codebook in training mode.
+
+    def encode_stage_2_inputs(self, x: Tensor) -> Tensor:
+        return self.embed(self.index_quantize(x))
+
+    def decode_stage_2_outputs(self, z: Tensor) -> Tensor:
+        return self.decode(self.embed(self.codebook.quantize(z)[2]))

@@ -61,6 +61,8 @@ def _moments(image: Tensor, chunks: Iterable[Tensor]) -> tuple[int, Tensor, Tens
         if chunk.shape[1:] != image.shape:
             raise ValueError(f"kde: image is {tuple(image.shape)}, reconstructions are {tuple(chunk.shape)}")
         n = chunk.shape[0]
+        if n == 0:
+            continue
         chunk = chunk.float()
         chunk_mean = chunk.mean(0)
         delta = chunk_mean - mean

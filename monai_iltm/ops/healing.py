@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from monai_iltm.ops.tokens import pack, uniform
+from monai_iltm.ops.tokens import check_tokens, pack, uniform
 
 
 @torch.no_grad()
@@ -25,11 +25,15 @@ def heal(
     Returns:
         i64 [n, B, L], equal to ``tokens`` where not suspect.
 
+    Raises:
+        ValueError: no draw, tokens or suspects of another shape or type.
+
     Cost: raster n L tokens through the network once each (key/value cache); any L + 2 n S for S suspects (the trusted
     prefix is computed once and shared by all draws, each of which fills the suspects in an order of its own).
     """
     if draws < 1:
         raise ValueError(f"heal: draws is at least 1, found {draws}")
+    check_tokens(tokens, suspect, transformer.length)
     if not bool(suspect.any()):
         return tokens.expand(draws, -1, -1).clone()
     if transformer.order == "any":
@@ -42,22 +46,20 @@ def _heal_any(
     transformer: Any, tokens: Tensor, suspect: Tensor, draws: int, generator: torch.Generator | None
 ) -> Tensor:
     """Prefix form: cases with fewer suspects than others go on drawing at a position that is thrown away."""
-    b, length = tokens.shape
     where, valid = pack(suspect)
-    s = where.shape[1]
+    b, s = where.shape
     order = uniform((b, draws, s), generator, tokens.device)
     if valid is not None:
         order = order + 2.0 * ~valid[:, None]  # padding last, so that it can inform nothing
     order = order.argsort(-1)
     where = where[:, None].expand(-1, draws, -1).gather(2, order)  # [B, n, S]
     dice = uniform((b, draws, s), generator, tokens.device)
-    prefix = transformer.prefix(tokens, ~suspect)
-    own = [(k.new_empty(b, draws, k.shape[1], 0, k.shape[3]),) * 2 for k, _ in prefix.layers]
+    cache = transformer.draw_cache(transformer.prefix(tokens, ~suspect), draws, s)
     drawn = torch.empty(b, draws, s, dtype=torch.long, device=tokens.device)
     mask = torch.full((b, draws, 1), transformer.mask, device=tokens.device)
     for i in range(s):
-        codes = mask if i == 0 else torch.cat([drawn[..., i - 1 : i], mask], -1)
-        logits = transformer.step(prefix, own, codes, where[..., max(i - 1, 0) : i + 1])
+        last = max(i - 1, 0)
+        logits = cache.step(torch.cat([drawn[..., last:i], mask], -1), where[..., last : i + 1])
         drawn[..., i] = draw_code(logits, dice[..., i])
     if valid is not None:
         real = valid[:, None].expand(-1, draws, -1).gather(2, order)
@@ -73,11 +75,9 @@ def _heal_raster(
     dice = uniform((draws, len(where)), generator, tokens.device)
     healed = tokens.repeat(draws, 1)
     cache = transformer.cache(draws)
-    done = 0
     for i, position in enumerate(where):
-        logits = cache.extend(healed, done, position + 1)
+        logits = cache.extend(healed, position + 1)
         healed[:, position] = draw_code(logits, dice[:, i])
-        done = position + 1
     return healed
 
 
@@ -85,6 +85,5 @@ def draw_code(logits: Tensor, dice: Tensor) -> Tensor:
     """Codes i64 [...] drawn from logits [..., K] by uniform numbers f32 [...] in [0, 1) (inverse distribution)."""
     cumulative = logits.float().softmax(-1).cumsum(-1)
     # The last sum may fall short of 1 by rounding: the dice are scaled to it, so that no index runs over.
-    return torch.searchsorted(cumulative, dice[..., None] * cumulative[..., -1:], right=True)[..., 0].clamp(
-        max=logits.shape[-1] - 1
-    )
+    dice = dice[..., None] * cumulative[..., -1:]
+    return torch.searchsorted(cumulative, dice, right=True)[..., 0].clamp(max=logits.shape[-1] - 1)

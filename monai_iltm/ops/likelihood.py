@@ -36,7 +36,7 @@ def log_probability(logits: Tensor, tokens: Tensor) -> Tensor:
 
 
 def p_value(logits: Tensor, tokens: Tensor) -> Tensor:
-    """Mass of all codes that are no likelier than the one that stands there: f32 [..., L] in (0, 1].
+    """Mass of all codes that are no likelier than the one that stands there: f32 [..., L] in [0, 1].
 
     Depends neither on the number of codes nor on how uncertain a place is by nature: flagging below 0.05 flags about
     5 % of what the prior holds for normal.

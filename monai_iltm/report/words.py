@@ -68,7 +68,8 @@ def verdict(story: Story) -> str:
         case "converged":
             return f"Masks settled after {done}: {moved}."
         case "collapsed":
-            why = "nothing is left to learn from" if (last.suspect_share or 0) > 0.5 else "there is nothing to leave out"
+            too_much = (last.suspect_share or 0) > 0.5
+            why = "nothing is left to learn from" if too_much else "there is nothing to leave out"
             return f"Masks collapsed after {done}: {share} of the training tokens are suspect, {why}."
         case "oscillating":
             return f"Masks swing back and forth and do not settle: after {done}, {moved}."

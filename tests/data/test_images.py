@@ -143,7 +143,7 @@ def test_write_refuses_what_a_format_cannot_hold(tmp_path):
 def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     write_image(tmp_path / "m.tif", np.ones((3, 4)))
 
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise OSError("no space left on device")
 
     monkeypatch.setattr(tifffile, "imwrite", fail)

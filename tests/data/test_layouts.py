@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +10,6 @@ from monai_iltm.data.checks import check_cases
 from monai_iltm.data.errors import InputError
 from monai_iltm.data.images import write_image
 from monai_iltm.data.layouts import autopet_cases, folder_cases, manifest_cases, mvtec_cases
-
-SHARED = Path(os.environ.get("ILTM_DATA", Path(__file__).parents[2] / ".." / "shared" / "data"))
 
 
 def tree(root: Path, *paths: str) -> Path:
@@ -211,9 +208,8 @@ def test_autopet(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["magnetic_tile", "phantom_hard_2d", "sts_fdgpet_3d"])
-def test_shared_sets_are_listed_whole(name):
-    if not (SHARED / name).is_dir():
-        pytest.skip(f"{SHARED / name} is not there")
-    datalist = manifest_cases(SHARED / name)
-    lines = len((SHARED / name / "manifest.csv").read_text().splitlines()) - 1
+def test_measuring_sets_are_listed_whole(name, measuring_set):
+    folder = measuring_set(name)
+    datalist = manifest_cases(folder)
+    lines = len((folder / "manifest.csv").read_text().splitlines()) - 1
     assert sum(len(part) for part in datalist.values()) == lines

@@ -76,7 +76,7 @@ def write_round(folder: Path, data: Path, training: list[dict], testing: list[di
     (folder / "model.pt").write_bytes(b"")
     for entry in training:
         surprise, _, truth, affine, end = _answer(data, entry, 0.4 + 0.6 * skill)
-        write_image(folder / f"maps/{entry['case']}{end}", surprise, affine)
+        write_image(folder / f"maps/{entry['case']}_surprise{end}", surprise, affine)
         mask = (surprise > 5.3) | (binary_dilation(truth, iterations=1) if index else truth & (surprise > 2))
         write_image(folder / f"masks/{entry['case']}{end.replace('.tif', '.png')}", mask, affine)
     scores = [_write_test(folder / "test", data, entry, skill) for entry in testing]

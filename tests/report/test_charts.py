@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from xml.etree import ElementTree
 
@@ -23,7 +24,7 @@ def test_labels_of_equal_lines_do_not_overlap():
     html = chart_html(Chart("t", "x", [Line(f"line {i}", [(0, 0.0), (1, 0.0)]) for i in range(6)]))
     heights = sorted(float(y) for y in re.findall(r'y="([\d.]+)" fill="[^"]+">line', html))
     assert len(heights) == 6
-    assert all(lower - upper >= 12.9 for upper, lower in zip(heights, heights[1:], strict=False))
+    assert all(lower - upper >= 12.9 for upper, lower in itertools.pairwise(heights))
     assert heights[-1] < 208
 
 

@@ -71,7 +71,9 @@ def test_without_test_cases_training_images_are_shown(make_run):
     assert "training images; no test image has been scored" in text
 
 
-@pytest.mark.parametrize("missing", ["vqvae", "calibration.json", "round_02/scores.csv", "round_02/test", "datalist.json"])
+@pytest.mark.parametrize(
+    "missing", ["vqvae", "calibration.json", "round_02/scores.csv", "round_02/test", "datalist.json"]
+)
 def test_a_missing_piece_is_no_error(make_run, missing):
     run = make_run()
     path = run / missing

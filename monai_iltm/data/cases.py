@@ -1,0 +1,83 @@
+"""Cases as the stages read them: entries of a datalist with whole paths."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from monai.config import PathLike
+from monai.data import CacheDataset, Dataset
+from monai.transforms import Compose, EnsureTyped, SelectItemsd
+
+from monai_iltm.data.checks import require_sound
+from monai_iltm.data.errors import InputError
+from monai_iltm.data.layouts import folder_cases, manifest_cases
+from monai_iltm.data.tree import require_folder
+
+
+def read_datalist(dataset_dir: PathLike, datalist: PathLike | None = None) -> dict[str, Any]:
+    """The datalist in a file, or, without one, that of the folder's own layout (manifest.csv, datalist.json, tree).
+
+    Raises InputError for a missing folder or file and for what is no datalist.
+    """
+    root = require_folder(dataset_dir)
+    if datalist is None:
+        return manifest_cases(root) if (root / "manifest.csv").is_file() else folder_cases(root)
+    path = Path(datalist)
+    if not path.is_file():
+        raise InputError(f"{path}: datalist not found")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path}: not a JSON file ({error})") from error
+    if not isinstance(content, dict):
+        raise InputError(f'{path}: expected an object with lists such as "training" and "testing"')
+    return content
+
+
+def load_cases(
+    dataset_dir: PathLike,
+    split: str | Sequence[str] = "training",
+    datalist: PathLike | None = None,
+    check: bool = True,
+    skip_bad: bool = False,
+    fewest: int = 1,
+) -> list[dict[str, Any]]:
+    """The cases of one or several splits with whole paths: images, labels and locked regions lie in
+    dataset_dir, masks beside the datalist.
+
+    Args:
+        split: name, or names whose lists are put one after another; a missing list is empty.
+        datalist: JSON file; None takes the folder's own layout.
+        check: read every file once and refuse what cannot be used (`require_sound`), all problems in one table.
+        skip_bad: leave out cases with problems instead, and print them.
+        fewest: cases needed.
+
+    Raises:
+        InputError: bad cases, or too few of them.
+    """
+    names = [split] if isinstance(split, str) else list(split)
+    content = read_datalist(dataset_dir, datalist)
+    cases = [entry for name in names for entry in content.get(name) or []]
+    root = Path(dataset_dir).resolve()
+    beside = Path(datalist).resolve().parent if datalist else root
+    bases = {"image": root, "label": root, "mask": beside, "lock_normal": root, "lock_anomalous": root}
+    whole = [{k: str(bases[k] / v) if k in bases and v else v for k, v in entry.items()} for entry in cases]
+    if check:
+        sound, problems = require_sound({"cases": whole}, root, skip_bad=skip_bad, fewest=fewest)
+        for problem in problems:
+            print(f"skipped {problem.case}: {problem.file} {problem.what}, {problem.found}")
+        return sound["cases"]
+    if len(whole) < fewest:
+        raise InputError(f"{dataset_dir}: {len(whole)} cases in {', '.join(names)}, at least {fewest} needed")
+    return whole
+
+
+def image_dataset(data: Sequence[dict[str, Any]], transform: Compose, cache_rate: float = 1.0) -> Dataset:
+    """Preprocessed images as plain tensors, the share ``cache_rate`` of them held in memory: items {"image": f32}."""
+    plain = Compose([transform, SelectItemsd(["image"]), EnsureTyped(["image"], track_meta=False)])
+    if cache_rate == 0:
+        return Dataset(data, plain)
+    return CacheDataset(data, plain, cache_rate=cache_rate, num_workers=None, progress=False)

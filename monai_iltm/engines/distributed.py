@@ -1,0 +1,65 @@
+"""One process or many: the same configs run alone and under torchrun."""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+from typing import Any
+
+import ignite.distributed as idist
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+TIMEOUT = timedelta(hours=6)  # one rank may score a large case while the others wait
+
+
+def rank_device() -> torch.device:
+    """This process's device: its own GPU where there is one, else the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+    return torch.device("cpu")
+
+
+def start_processes() -> None:
+    """Join torchrun's process group, nccl on GPUs and gloo else; without torchrun, or when joined, nothing happens."""
+    if "RANK" in os.environ and not dist.is_initialized():
+        if torch.cuda.is_available():
+            torch.cuda.set_device(rank_device())
+        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=TIMEOUT)
+
+
+def stop_processes() -> None:
+    """Leave the process group, where there is one."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def parallel(module: nn.Module, device: torch.device) -> nn.Module:
+    """The module on its device, wrapped for gradient averaging where several processes train it."""
+    module = module.to(device)
+    if idist.get_world_size() == 1:
+        return module
+    return DistributedDataParallel(module, device_ids=[device] if device.type == "cuda" else None)
+
+
+def inner(module: nn.Module) -> Any:
+    """The module itself, without the wrapper of ``parallel``."""
+    return module.module if isinstance(module, DistributedDataParallel) else module
+
+
+def own_share(cases: list) -> list:
+    """This rank's cases: every world-size-th."""
+    return cases[idist.get_rank() :: idist.get_world_size()]
+
+
+def is_main() -> bool:
+    """Whether this process writes and prints."""
+    return idist.get_rank() == 0
+
+
+def barrier() -> None:
+    """Wait for all ranks."""
+    if idist.get_world_size() > 1:
+        idist.barrier()

@@ -1,0 +1,95 @@
+"""At the command line's door: a mistake is told in one line, before any long work."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from types import TracebackType
+
+from monai.bundle import ConfigParser
+from monai.config import PathLike
+
+from monai_iltm.data.errors import InputError
+
+# What `python -m monai.bundle run` takes itself, beside the ids of a config.
+BUNDLE_OPTIONS = {"run_id", "init_id", "final_id", "meta_file", "config_file", "logging_file", "tracking", "args_file"}
+
+
+def open_door(output_dir: PathLike | None = None) -> None:
+    """First thing in a config's ``initialize``: plain errors, a check of the command line, a folder that can be written.
+
+    Raises:
+        InputError: an override that the config does not know, or an output folder that cannot be written.
+    """
+    sys.excepthook = _tell
+    if sys.argv[1:2] == ["run"]:
+        check_overrides(sys.argv[2:])
+    if output_dir is not None:
+        require_writable(output_dir)
+
+
+def require_writable(folder: PathLike) -> None:
+    """Make a folder and write into it once. Raises InputError where that fails."""
+    try:
+        os.makedirs(folder, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(f"{folder}: output folder cannot be written ({error.strerror})") from error
+
+
+def check_overrides(arguments: Sequence[str]) -> None:
+    """Every ``--id value`` of a ``monai.bundle run`` command names something that its config files hold.
+
+    Raises InputError that names the id and the nearest known one.
+    """
+    given = [part[2:].split("=", 1) for part in arguments if part.startswith("--")]
+    options = {pair[0] for pair in given} - BUNDLE_OPTIONS
+    files = _config_files(arguments)
+    if not options or not files:
+        return
+    known = {key for path in files for key in ConfigParser.load_config_file(path)}
+    check_names({name.replace("#", "::").split("::")[0] for name in options}, {key.lstrip("+") for key in known})
+
+
+def check_names(names: Iterable[str], known: Iterable[str]) -> None:
+    """Raise InputError for the first name that is not known, with the nearest one that is."""
+    known = sorted(known)
+    for name in sorted(names):
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            raise InputError(f"no setting is called {name!r}" + (f": did you mean {near[0]!r}?" if near else ""))
+
+
+def plain_line(error: BaseException | None) -> str | None:
+    """The message of the InputError that an error is, or stems from; None where it stems from none."""
+    while error is not None:
+        if isinstance(error, InputError):
+            return f"error: {error}"
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _config_files(arguments: Sequence[str]) -> list[str]:
+    """The value of --config_file: a path, several with commas between, or a list as Python or JSON writes it."""
+    for index, part in enumerate(arguments):
+        name, _, value = part.partition("=")
+        if name == "--config_file":
+            value = value or next(iter(arguments[index + 1 : index + 2]), "")
+            if value.startswith("["):
+                return [str(path) for path in json.loads(value.replace("'", '"'))]
+            return [value] if Path(value).is_file() else value.split(",")
+    return []
+
+
+def _tell(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    line = plain_line(error)
+    if line is None:
+        sys.__excepthook__(kind, error, trace)
+    else:
+        print(line, file=sys.stderr)

@@ -1,0 +1,74 @@
+"""Figures of scored cases, from the files that scoring has left: maps in the images' own grid, against the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from monai.config import PathLike
+
+from monai_iltm.data.images import read_image
+from monai_iltm.engines.distributed import barrier, is_main
+from monai_iltm.metrics import image_auroc, pixel_figures
+from monai_iltm.store import ResultFolder, read_csv, write_json
+from monai_iltm.transforms.preprocessing import scale_intensity
+
+
+def write_metrics(
+    output_dir: PathLike, cases: Sequence[dict[str, Any]], intensity_range: Sequence[float] | None
+) -> None:
+    """metrics.json of a result folder, for the cases whose truth is known; none of them, no file.
+
+    Flat keys: auroc, average_precision, aupro, best_dice, best_dice_per_case over all these cases' pixels, image_auroc;
+    the same after "residual_" for |image - healed mean|, after "anomalous_" over the pixels of anomalous images alone.
+    """
+    results = ResultFolder(Path(output_dir))
+    known = [case for case in cases if case.get("label") or case.get("normal")]
+    if is_main() and any(case.get("label") for case in known):
+        truth = [truth_of(case) for case in known]
+        surprise = [read_image(results.find(case["case"], "surprise")).array for case in known]
+        residual = [residual_of(results, case, intensity_range) for case in known]
+        scores = {row["case"]: float(row["image_score_surprise"]) for row in read_csv(results.scores)}
+        ranked = np.array([scores[case["case"]] for case in known])
+        means = np.array([one.mean() for one in residual])
+        figures = all_figures(surprise, truth, ranked) | all_figures(residual, truth, means, "residual_")
+        write_json(results.metrics, {**figures, "cases": len(known)})
+    barrier()
+
+
+def all_figures(
+    maps: Sequence[np.ndarray], truth: Sequence[np.ndarray], image_scores: np.ndarray, prefix: str = ""
+) -> dict[str, float]:
+    """Pixel figures over all images and over the anomalous ones, and the image figure where both kinds exist."""
+    anomalous = np.array([mask.any() for mask in truth])
+    chosen = np.flatnonzero(anomalous)
+    figures = _pixels(maps, truth, prefix)
+    figures |= _pixels([maps[i] for i in chosen], [truth[i] for i in chosen], f"{prefix}anomalous_")
+    if anomalous.all():
+        return figures
+    return figures | {f"{prefix}image_auroc": image_auroc(image_scores, anomalous)}
+
+
+def truth_of(case: dict[str, Any]) -> np.ndarray:
+    """Truth of a case with a label or known to be normal: bool [*S]."""
+    if case.get("label"):
+        return read_image(case["label"]).array > 0
+    file = read_image(case["image"])
+    space = 2 if file.affine is None else file.array.ndim
+    return np.zeros(file.array.shape[:space], dtype=bool)
+
+
+def residual_of(
+    results: ResultFolder, case: dict[str, Any], intensity_range: Sequence[float] | None
+) -> np.ndarray:
+    """|image - healed mean| in [0, 1], mean over channels: f32 [*S]."""
+    image = scale_intensity(read_image(case["image"]).array, intensity_range)
+    difference = np.abs(image - read_image(results.find(case["case"], "healed")).array)
+    space = truth_of(case).ndim
+    return difference.mean(-1) if difference.ndim > space else difference
+
+
+def _pixels(maps: Sequence[np.ndarray], truth: Sequence[np.ndarray], prefix: str) -> dict[str, float]:
+    return pixel_figures([one[None] for one in maps], [mask[None] for mask in truth], prefix)

@@ -1,0 +1,111 @@
+"""From the training set's surprise to the masks of the next round, in image space, by case id."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.transforms import Compose
+from monai.utils import convert_to_tensor
+from torch import Tensor
+
+from monai_iltm.data.errors import InputError
+from monai_iltm.data.images import ImageFile, mask_suffix, read_image, write_image
+from monai_iltm.ops.tokens import pool_mask
+from monai_iltm.store import RoundFolder, write_json
+
+SAMPLE = 4_000_000  # values that a quantile is taken of, evenly spread over all maps
+
+
+def surprise_limit(
+    maps: Sequence[Path], density: float | None = None, share: float | None = None
+) -> float:
+    """The surprise, in nats, above which a training voxel is masked.
+
+    Args:
+        maps: surprise maps of all training cases.
+        density: mask what is less dense (0.005 in the paper, for intensities in [0, 1]).
+        share: mask this share of all voxels, the most surprising: follows the scores' own distribution.
+
+    Raises:
+        InputError: not exactly one of density and share, or one out of range.
+    """
+    if (density is None) == (share is None):
+        raise InputError(f"masks: exactly one of mask_density and mask_share is given, found {density} and {share}")
+    if density is not None:
+        if density <= 0:
+            raise InputError(f"mask_density is positive, found {density}")
+        return -math.log(density)
+    if not 0 < share < 1:  # type: ignore[operator]
+        raise InputError(f"mask_share lies in (0, 1), found {share}")
+    return surprise_quantile(maps, 1 - share)  # type: ignore[operator]
+
+
+def surprise_quantile(maps: Sequence[Path], quantile: float) -> float:
+    """A quantile of the voxels of all maps, of an even sample of them where they are more than four million."""
+    each = max(1, SAMPLE // len(maps))
+    parts = []
+    for path in maps:
+        values = read_image(path).array.ravel()
+        parts.append(values[:: max(1, len(values) // each)])
+    return float(np.quantile(np.concatenate(parts), quantile))
+
+
+def make_masks(folder: RoundFolder, cases: Sequence[dict[str, Any]], limit: float) -> None:
+    """Masks of all training cases and the datalist of the next round; a mask that exists, perhaps edited, stays.
+
+    cases: whole paths, optional regions "lock_normal" (never masked) and "lock_anomalous" (always masked) on the
+    image's grid.
+    """
+    entries = []
+    for case in cases:
+        name = f"{case['case']}{mask_suffix(case['image'])}"
+        if not (folder.masks / name).is_file():
+            file = read_image(folder.map(case["case"]))  # type: ignore[arg-type]
+            mask = _locked(case, file, file.array > limit)
+            write_image(folder.masks / name, mask, file.affine)
+        entries.append({"case": case["case"], "image": case["image"], "mask": f"{folder.masks.name}/{name}"})
+    write_json(folder.datalist, {"training": entries})
+
+
+def suspect_tokens(
+    cases: Sequence[dict[str, Any]], preprocessing: Compose, grid: Sequence[int], mode: str, cut: float
+) -> Tensor:
+    """What the next prior leaves out: bool [N, *grid], from each case's "mask" on disk through its image's geometry."""
+    rows = []
+    for case in cases:
+        item = preprocessing({key: case[key] for key in ("case", "image", "mask") if key in case})
+        if "mask" in item:
+            mask = convert_to_tensor(item["mask"], track_meta=False)[None] > 0
+            rows.append(pool_mask(mask, grid, mode, cut)[0])
+        else:
+            rows.append(torch.zeros(tuple(grid), dtype=torch.bool))
+    return torch.stack(rows)
+
+
+def agreement(suspect: Tensor, other: Tensor) -> float:
+    """Jaccard index of two bool tensors of one shape; 1 where both are empty."""
+    union = (suspect | other).sum().item()
+    return (suspect & other).sum().item() / union if union else 1.0
+
+
+def against_truth(suspect: Tensor, truth: Tensor) -> dict[str, float]:
+    """Recall and precision of suspect tokens against pooled truth, where there is any; only told, never used."""
+    hits, found, real = (suspect & truth).sum().item(), suspect.sum().item(), truth.sum().item()
+    if not real:
+        return {}
+    return {"recall": hits / real, "precision": hits / found if found else 0.0}
+
+
+def _locked(case: dict[str, Any], file: ImageFile, mask: np.ndarray) -> np.ndarray:
+    for key, value in (("lock_normal", False), ("lock_anomalous", True)):
+        if case.get(key):
+            region = read_image(case[key]).array
+            if region.shape != mask.shape:
+                raise InputError(f"{case['case']}: {key} {region.shape} is not on the image's grid {mask.shape}")
+            mask = np.where(region > 0, value, mask)
+    return mask

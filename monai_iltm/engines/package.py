@@ -1,0 +1,58 @@
+"""The deployable bundle: kde_inferer with one round's weights and the settings that the run used."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from monai.config import PathLike
+
+from monai_iltm.engines.distributed import is_main
+from monai_iltm.engines.rounds import FLAG_THRESHOLDS
+from monai_iltm.store import RoundFolder, RunFolder, read_json, write_json
+
+
+def package_bundle(run: RunFolder, source: PathLike, settings: Mapping[str, Any]) -> None:
+    """Copy the bundle ``source`` (kde_inferer) to the run's bundle folder, with the last round's model.pt, the settings
+    and the calibrated threshold; rank 0 does it.
+
+    What comes out runs alone: `python -m monai.bundle run --config_file configs/inference.json --dataset_dir DIR`.
+    """
+    if not is_main() or not run.rounds():
+        return
+    folder, threshold = run.rounds()[-1], read_json(run.calibration)["threshold"]
+    temporary = run.bundle.with_name("bundle.part")
+    shutil.rmtree(temporary, ignore_errors=True)
+    shutil.copytree(source, temporary, ignore=shutil.ignore_patterns("models", "__pycache__"))
+    config = read_json(temporary / "configs" / "inference.json")
+    told = {**settings, **_flags(folder), "surprise_threshold": threshold}
+    own = {key for key, value in config.items() if not isinstance(value, str) or not value.startswith(("$", "@"))}
+    fixed = {"imports", "bundle_root", "dataset_dir", "output_dir", "datalist", "split", "check_data", "stage_name"}
+    config |= {key: told[key] for key in own - fixed if key in told}
+    write_json(temporary / "configs" / "inference.json", config)
+    _describe(temporary / "configs" / "metadata.json", settings)
+    (temporary / "models").mkdir()
+    shutil.copy(folder.model, temporary / "models" / "model.pt")
+    shutil.rmtree(run.bundle, ignore_errors=True)
+    temporary.rename(run.bundle)
+
+
+def _flags(folder: RoundFolder) -> dict[str, float]:
+    """The flag threshold as the round used it: it may fall from round to round."""
+    record = read_json(folder.record)
+    return {name: record[name] for name in FLAG_THRESHOLDS if name in record}
+
+
+def _describe(path: Path, settings: Mapping[str, Any]) -> None:
+    """The metadata's shapes and channels follow the settings."""
+    metadata = json.loads(path.read_text(encoding="utf-8"))
+    for end in ("inputs", "outputs"):
+        for form in metadata["network_data_format"][end].values():
+            form["spatial_shape"] = list(settings["image_size"])
+    form = metadata["network_data_format"]["inputs"]["image"]
+    form["num_channels"] = settings["image_channels"]
+    form["channel_def"] = {str(index): f"channel {index}" for index in range(settings["image_channels"])}
+    write_json(path, metadata)

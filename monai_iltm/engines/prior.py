@@ -1,0 +1,100 @@
+"""Stage 2: images to tokens once, then one training step of the masked transformer, for MONAI's SupervisedTrainer."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import ignite.distributed as idist
+import torch
+from monai.config import PathLike
+from monai.transforms import Compose
+from monai.utils import convert_to_tensor
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from monai_iltm.data.weights import load_weights
+from monai_iltm.engines.distributed import is_main
+from monai_iltm.networks import LatentPrior, MaskedTransformer
+from monai_iltm.ops.tokens import pool_mask
+
+
+class PriorObjective(nn.Module):
+    """The transformer's training loss as a module's forward, which is where gradients of several ranks are averaged."""
+
+    def __init__(self, transformer: MaskedTransformer) -> None:
+        super().__init__()
+        self.transformer = transformer
+
+    def forward(self, tokens: Tensor, suspect: Tensor, generator: torch.Generator, noise: Tensor) -> Tensor:
+        return self.transformer.loss(tokens, suspect, generator, noise)
+
+
+@torch.no_grad()
+def encode_cases(
+    network: LatentPrior,
+    cases: Sequence[dict[str, Any]],
+    preprocessing: Compose,
+    device: torch.device,
+    augmentation: Compose | None = None,
+    versions: int = 0,
+    pool_mode: str = "area",
+    pool_cut: float = 0.5,
+    seed: int = 0,
+) -> list[dict[str, Tensor]]:
+    """Tokens i64 [L] and suspect bool [L] of every case, as it is and in ``versions`` random variants.
+
+    A mask (key "mask", True = suspect) goes through the same geometry as its image and is then pooled to the grid; a
+    case without one has no suspect. A variant depends on seed, case id and its number alone. Held in memory: 9 L bytes
+    an entry.
+    """
+    network = network.to(device).eval()
+    grid = network.transformer.grid
+    entries = []
+    for case in tqdm(cases, desc="encoding", unit="case", leave=False, disable=not is_main()):
+        loaded = preprocessing(case)
+        for version in range(versions + 1):
+            item = loaded
+            if version and augmentation is not None:
+                augmentation.set_random_state(seed=_variant_seed(seed, str(case.get("case", case["image"])), version))
+                item = augmentation(dict(loaded))
+            tokens = network.tokens(convert_to_tensor(item["image"], track_meta=False)[None].to(device))[0].cpu()
+            suspect = torch.zeros_like(tokens, dtype=torch.bool)
+            if "mask" in item:
+                suspect = pool_mask(convert_to_tensor(item["mask"], track_meta=False)[None] > 0, grid, pool_mode, pool_cut).flatten()
+            entries.append({"tokens": tokens, "suspect": suspect})
+    return entries
+
+
+def load_start(network: LatentPrior, vqvae_weights: PathLike, start_weights: PathLike | None = None) -> None:
+    """The VQ-VAE's weights from stage 1, and, for a warm start, everything from an earlier round's model."""
+    load_weights(network.vqvae, vqvae_weights)
+    if start_weights is not None:
+        load_weights(network, start_weights)
+
+
+def prior_step(engine: Any, batch: dict[str, Tensor]) -> dict[str, float]:
+    """One optimiser step on ``batch["tokens"]`` i64 [B, L] and ``batch["suspect"]`` bool [B, L].
+
+    ``engine`` is a SupervisedTrainer whose network is a ``PriorObjective``, plain or wrapped. What is drawn depends on
+    the step's number and a token's place in the global batch, so that any number of ranks draws alike.
+    """
+    device = engine.state.device
+    tokens, suspect = batch["tokens"].to(device), batch["suspect"].to(device)
+    rank, world = idist.get_rank(), idist.get_world_size()
+    generator = torch.Generator().manual_seed(engine.state.iteration)
+    noise = torch.rand(len(tokens) * world, tokens.shape[1], generator=generator)[rank::world].to(device)
+    engine.network.train()
+    engine.optimizer.zero_grad(set_to_none=True)
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=engine.amp):
+        loss = engine.network(tokens, suspect, generator, noise)
+    loss.backward()
+    nn.utils.clip_grad_norm_(engine.network.parameters(), 1.0)
+    engine.optimizer.step()
+    return {"loss": loss.item()}
+
+
+def _variant_seed(seed: int, case: str, version: int) -> int:
+    name = f"{seed}/{case}/{version}".encode()
+    return int.from_bytes(hashlib.blake2b(name, digest_size=4).digest(), "little")

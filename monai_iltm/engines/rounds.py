@@ -1,0 +1,238 @@
+"""The outer loop: train the prior, score the training set, mask what stands out, again, until the masks settle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ignite.engine import Engine, EventEnum, Events
+from monai.config import PathLike
+from monai.transforms import Compose
+from torch import Tensor
+
+from monai_iltm.data.cases import load_cases
+from monai_iltm.engines.distributed import barrier, is_main
+from monai_iltm.engines.masks import (
+    against_truth,
+    agreement,
+    make_masks,
+    surprise_limit,
+    surprise_quantile,
+    suspect_tokens,
+)
+from monai_iltm.engines.stages import run_stage
+from monai_iltm.handlers.convergence import Masked, verdict
+from monai_iltm.store import RoundFolder, RunFolder, read_csv, read_json, write_json
+
+FLAG_THRESHOLDS = ("alpha", "threshold", "threshold_times_uniform")
+
+
+class RoundEvents(EventEnum):
+    """What a user can hook into, beside ignite's own: an epoch of the outer engine is a round."""
+
+    PRIOR_TRAINED = "prior_trained"
+    TRAINING_SCORED = "training_scored"
+    MASKS_MADE = "masks_made"
+    TEST_SCORED = "test_scored"
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How masks are made and when the rounds end.
+
+    mask_density, mask_share: exactly one, see ``masks.surprise_limit``. pool_mode, pool_cut: see ``ops.tokens.pool_mask``.
+    flag_decay: share by which the flag threshold falls every round (0.125 in the paper). tolerance: change of the
+    number of suspect tokens that counts as settled. warm_start: each prior starts from the last one's weights.
+    false_alarm: share of the training voxels above the threshold of the deployed mask.
+    """
+
+    mask_density: float | None = None
+    mask_share: float | None = None
+    pool_mode: str = "area"
+    pool_cut: float = 0.5
+    flag_decay: float = 0.0
+    tolerance: float = 0.01
+    warm_start: bool = False
+    false_alarm: float = 0.02
+
+
+class IterativeWorkflow(Engine):
+    """Ignite engine whose epochs are the rounds; the stages are bundles, and only files pass between them.
+
+    A round that has its ``round.json`` is not run again; inside a round every stage that has its result is skipped, and
+    one that was killed goes on from its last epoch or case. ``state.record`` holds the round's record so far.
+
+    Args:
+        run: the run folder, begun (``begin.begin_run``).
+        bundles: folder of the bundles vqvae, masked_transformer and kde_inferer.
+        settings: values for the stages, by id.
+        preprocessing: geometry of the stages, with "mask"; grid: cells per axis.
+        rules: of masking and stopping; max_epochs: rounds at most.
+        handlers: objects with ``attach(engine)``.
+    """
+
+    def __init__(
+        self,
+        run: RunFolder,
+        bundles: PathLike,
+        settings: Mapping[str, Any],
+        preprocessing: Compose,
+        grid: Sequence[int],
+        rules: Rules,
+        max_epochs: int,
+        handlers: Sequence[Any] = (),
+    ) -> None:
+        super().__init__(lambda engine, index: self._round(index))
+        self.folder, self.bundles, self.settings = run, Path(bundles), dict(settings)
+        self.preprocessing, self.grid, self.rules, self.max_rounds = preprocessing, tuple(grid), rules, max_epochs
+        self.register_events(*RoundEvents)
+        for handler in handlers:
+            handler.attach(self)
+
+    def run(self, *_: Any, **__: Any) -> Any:  # type: ignore[override]
+        """All rounds that are still to be done; returns ignite's state."""
+        self._stage("vqvae", "train", self.folder.vqvae / "model.pt", "VQ-VAE", output_dir=str(self.folder.vqvae))
+        done = len(self.folder.rounds())
+        if done and read_json(self.folder.rounds()[-1].record)["verdict"] not in ("continue", "max_rounds"):
+            done = self.max_rounds
+        if done >= self.max_rounds:
+            return self.state
+        self.add_event_handler(Events.EPOCH_STARTED, lambda engine: setattr(engine.state, "record", {}))
+        self.load_state_dict({"epoch": done, "epoch_length": 1, "max_epochs": self.max_rounds})
+        return super().run([None])
+
+    def _round(self, _: Any) -> dict[str, Any]:
+        folder = self.folder.round(self.state.epoch - 1)
+        self.train_prior(folder, self._training_list(folder.index))
+        self.fire_event(RoundEvents.PRIOR_TRAINED)
+        self.score(folder, folder.maps, "training", kinds=["surprise"])
+        self.fire_event(RoundEvents.TRAINING_SCORED)
+        record = self._mask(folder)
+        self._calibrate(folder)
+        self.fire_event(RoundEvents.MASKS_MADE)
+        self.score_test(folder)
+        self.fire_event(RoundEvents.TEST_SCORED)
+        if is_main():
+            write_json(folder.record, record)
+        barrier()
+        self.state.record = record
+        if record["verdict"] != "continue":
+            self.terminate()
+        return record
+
+    def train_prior(self, folder: RoundFolder, datalist: Path, split: str = "training") -> None:
+        """Stage 2 into a folder, from a datalist whose masks are left out."""
+        start = self.folder.round(folder.index - 1).model if self.rules.warm_start and folder.index else None
+        self._stage(
+            "masked_transformer",
+            "train",
+            folder.model,
+            f"{_title(folder)}: prior",
+            output_dir=str(folder.path),
+            datalist=str(datalist),
+            split=split,
+            vqvae_weights=str(self.folder.vqvae / "model.pt"),
+            start_weights=str(start) if start else None,
+        )
+
+    def score(self, folder: RoundFolder, output: Path, split: str, **told: Any) -> None:
+        """Stage 3 over a split, cases that are done excepted."""
+        config = "evaluate" if split == "testing" else "inference"
+        split_names = {"testing": ["testing", "testing_apart"]}.get(split, split)
+        flags = {name: self._flag(name, folder.index) for name in FLAG_THRESHOLDS}
+        self._stage(
+            "kde_inferer",
+            config,
+            None,
+            f"{_title(folder)}: {split} maps",
+            output_dir=str(output),
+            split=split_names,
+            weights=str(folder.model),
+            **{**flags, **told},
+        )
+
+    def score_test(self, folder: RoundFolder) -> None:
+        """Test maps, masks, scores and metrics of a prior; where there are no test cases, nothing."""
+        if not self.cases("testing") or folder.metrics.is_file():
+            return
+        threshold = read_json(self.folder.calibration)["threshold"]
+        self.score(folder, folder.test, "testing", surprise_threshold=threshold)
+        if is_main():
+            for name in ("scores.csv", "metrics.json"):
+                if (folder.test / name).is_file():
+                    (folder.test / name).rename(folder.path / name)
+        barrier()
+
+    def cases(self, split: str) -> list[dict[str, Any]]:
+        """The run's cases of a split, whole paths."""
+        return load_cases(
+            self.settings["dataset_dir"], split, self.folder.datalist, check=False, fewest=0
+        )
+
+    def _mask(self, folder: RoundFolder) -> dict[str, Any]:
+        """Masks, their counts, and whether another round is due."""
+        training, rules = self.cases("training"), self.rules
+        limit = surprise_limit(_maps(folder, training), rules.mask_density, rules.mask_share)
+        if is_main():
+            make_masks(folder, training, limit)
+        barrier()
+        suspect = self._suspect(folder)
+        truth = self._pool([{**case, "mask": case.get("label")} for case in training])
+        earlier = [self.folder.round(index) for index in range(folder.index)]
+        overlaps = [agreement(suspect, self._suspect(other)) for other in reversed(earlier[-2:])]
+        now = Masked(int(suspect.sum()), suspect.numel(), *overlaps)
+        before = [_masked(read_json(other.record)) for other in earlier]
+        return {
+            "round": folder.index,
+            "suspect_tokens": now.suspect,
+            "tokens": now.tokens,
+            "change": now.change_from(before[-1]) if before else None,
+            "jaccard": now.overlap,
+            "jaccard_before": now.overlap_before,
+            "threshold": limit,
+            **{name: self._flag(name, folder.index) for name in FLAG_THRESHOLDS if self.settings.get(name)},
+            "loss": float(read_csv(folder.history)[-1]["loss"]),
+            "training_mask": against_truth(suspect, truth),
+            "verdict": verdict([*before, now], self.max_rounds, rules.tolerance),
+        }
+
+    def _suspect(self, folder: RoundFolder) -> Tensor:
+        masks = {case["case"]: str(folder.mask(case["case"])) for case in self.cases("training")}
+        return self._pool([{**case, "mask": masks[case["case"]]} for case in self.cases("training")])
+
+    def _pool(self, cases: Sequence[dict[str, Any]]) -> Tensor:
+        known = [{key: value for key, value in case.items() if value} for case in cases]
+        return suspect_tokens(known, self.preprocessing, self.grid, self.rules.pool_mode, self.rules.pool_cut)
+
+    def _calibrate(self, folder: RoundFolder) -> None:
+        """The threshold of deployed masks: the surprise that a stated share of the training voxels exceeds."""
+        if is_main():
+            limit = surprise_quantile(_maps(folder, self.cases("training")), 1 - self.rules.false_alarm)
+            write_json(self.folder.calibration, {"threshold": limit, "false_alarm": self.rules.false_alarm})
+        barrier()
+
+    def _flag(self, name: str, index: int) -> float | None:
+        value = self.settings.get(name)
+        return None if value is None else value * (1 - self.rules.flag_decay) ** index
+
+    def _training_list(self, index: int) -> Path:
+        return self.folder.round(index - 1).datalist if index else self.folder.datalist
+
+    def _stage(self, bundle: str, config: str, result: Path | None, name: str, **paths: Any) -> None:
+        if result is None or not result.is_file():
+            shared = {"check_data": False, "datalist": str(self.folder.datalist), "stage_name": name}
+            run_stage(self.bundles / bundle, config, self.settings, **{**shared, **paths})
+
+
+def _masked(record: dict[str, Any]) -> Masked:
+    return Masked(record["suspect_tokens"], record["tokens"], record["jaccard"], record["jaccard_before"])
+
+
+def _maps(folder: RoundFolder, cases: Sequence[dict[str, Any]]) -> list[Path]:
+    return [path for case in cases if (path := folder.map(case["case"]))]
+
+
+def _title(folder: RoundFolder) -> str:
+    return f"round {folder.index}" if folder.path.name.startswith("round") else f"bracket {folder.path.name}"

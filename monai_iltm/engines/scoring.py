@@ -1,0 +1,77 @@
+"""Stage 3: images to surprise maps, case by case, for MONAI's SupervisedEvaluator; a killed run goes on where it was."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.config import PathLike
+from monai.engines import SupervisedEvaluator
+from monai.engines.utils import IterationEvents
+
+from monai_iltm.data.images import read_image
+from monai_iltm.data.weights import load_weights
+from monai_iltm.engines.distributed import barrier, is_main, own_share
+from monai_iltm.networks import LatentPrior
+from monai_iltm.store import ResultFolder, read_json, write_csv
+
+
+def pending_cases(cases: Sequence[dict[str, Any]], output_dir: PathLike) -> list[dict[str, Any]]:
+    """This rank's share of the cases that have no result in the folder yet, in order."""
+    results = ResultFolder(Path(output_dir))
+    return own_share([case for case in cases if not results.record(case["case"]).is_file()])
+
+
+def prepare_network(network: LatentPrior, weights: PathLike, device: torch.device) -> None:
+    """Load the pair's weights and make it ready to be asked. Raises InputError for a missing weight file."""
+    load_weights(network, weights)
+    network.to(device).eval()
+
+
+def healing_step(engine: Any, batch: dict[str, Any]) -> dict[str, Any]:
+    """Score ``batch["image"]`` [B, C, *S]; ``engine`` is a SupervisedEvaluator with a ``KDEInferer``.
+
+    Output: pred f32 [B, 1, *S] surprise in nats, healed f32 [B, C, *S], and two numbers a case: token_score, the sum
+    of -log p over suspect tokens in nats, and suspect_share in [0, 1].
+    """
+    image = batch["image"].to(engine.state.device)
+    healing = engine.inferer.heal(image, engine.network)
+    unlikely = torch.where(healing.suspect, -healing.log_p, 0.0)
+    engine.state.output = {
+        "pred": healing.surprise,
+        "healed": healing.mean,
+        "token_score": unlikely.sum(1),
+        "suspect_share": healing.suspect.float().mean(1),
+    }
+    engine.fire_event(IterationEvents.MODEL_COMPLETED)
+    return engine.state.output
+
+
+def run_cases(evaluator: SupervisedEvaluator) -> None:
+    """Score what is pending, then wait for the other ranks; with nothing pending, nothing is done."""
+    if len(evaluator.data_loader):  # type: ignore[arg-type]
+        evaluator.run()
+    barrier()
+
+
+def write_scores(output_dir: PathLike, threshold: float | None = None) -> None:
+    """scores.csv beside the results, a row a case, highest first: rank 0 gathers what every rank has written.
+
+    image_score_surprise: sum of the surprise above ``threshold`` (0 where there is none), in nats.
+    """
+    results = ResultFolder(Path(output_dir))
+    if is_main():
+        rows = [_row(results, case, threshold) for case in results.cases()]
+        write_csv(results.scores, sorted(rows, key=lambda row: -row["image_score_surprise"]))
+    barrier()
+
+
+def _row(results: ResultFolder, case: str, threshold: float | None) -> dict[str, Any]:
+    record = read_json(results.record(case))
+    surprise = read_image(results.find(case, "surprise")).array
+    above = np.maximum(surprise - (threshold or 0.0), 0.0).sum(dtype=np.float64)
+    scores = {"image_score_surprise": float(above), "image_score_tokens": record["token_score"]}
+    return {"case": case, **scores, "suspect_share": record["suspect_share"], "seconds": record["seconds"]}

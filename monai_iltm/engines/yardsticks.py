@@ -1,0 +1,112 @@
+"""What every result stands beside: detectors that learn nothing, and the two ends of the bracket."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from monai.transforms import Compose
+from monai.utils import convert_to_tensor
+from torch import Tensor
+
+from monai_iltm.data.weights import load_weights
+from monai_iltm.engines.distributed import barrier, is_main
+from monai_iltm.engines.evaluation import all_figures, truth_of
+from monai_iltm.engines.rounds import IterativeWorkflow
+from monai_iltm.inferers import ResidualInferer
+from monai_iltm.networks import VQVAE
+from monai_iltm.store import write_json
+from monai_iltm.transforms import ToImageGridd
+
+# Added to the MAD, in units of the intensity range: the kernel density's own floor, so that neither has an advantage.
+MAD_FLOOR = 0.05
+
+
+class Yardsticks:
+    """After the rounds: trivial.json, and bracket/oracle and bracket/clean, where the truth that they need is known.
+
+    Diagnostics only: the truth chooses nothing.
+
+    Args:
+        vqvae: stage 1's network, filled from the run's weights when needed.
+        preprocessing: geometry of the stages.
+        bracket: also train the priors on oracle masks and on the split "clean".
+    """
+
+    def __init__(self, vqvae: VQVAE, preprocessing: Compose, bracket: bool = True) -> None:
+        self.vqvae, self.preprocessing, self.bracket = vqvae, preprocessing, bracket
+
+    def measure(self, workflow: IterativeWorkflow) -> None:
+        """All yardsticks that are not there yet."""
+        run = workflow.folder
+        known = [case for case in workflow.cases("testing") if case.get("label") or case.get("normal")]
+        if not any(case.get("label") for case in known):
+            return
+        if is_main() and not run.trivial.is_file():
+            load_weights(self.vqvae, run.vqvae / "model.pt")
+            write_json(run.trivial, self._trivial(workflow.cases("training"), known))
+        barrier()
+        if self.bracket:
+            self._oracle(workflow)
+            self._clean(workflow)
+
+    def _trivial(self, training: Sequence[dict], known: Sequence[dict]) -> dict[str, dict[str, float]]:
+        truth = [truth_of(case) for case in known]
+        detectors: dict[str, Callable[[Tensor], Tensor]] = {
+            "raw_intensity": lambda image: image.mean(0, keepdim=True),
+            "robust_z": _robust_z([self._image(case) for case in training]),
+            "vqvae_residual": lambda image: ResidualInferer()(image[None], self.vqvae.eval())[0],
+        }
+        figures = {}
+        for name, detector in detectors.items():
+            maps = list(self._maps(known, detector))
+            figures[name] = all_figures(maps, truth, np.array([one.mean() for one in maps]))
+        return figures
+
+    def _maps(self, cases: Sequence[dict], detector: Callable[[Tensor], Tensor]) -> Iterator[np.ndarray]:
+        back = ToImageGridd(["pred"], self.preprocessing)
+        for case in cases:
+            item = self.preprocessing({"case": case["case"], "image": case["image"]})
+            item["pred"] = detector(convert_to_tensor(item["image"], track_meta=False))
+            yield convert_to_tensor(back(item)["pred"], track_meta=False)[0].numpy()
+
+    def _image(self, case: dict[str, Any]) -> Tensor:
+        item = self.preprocessing({"case": case["case"], "image": case["image"]})
+        return convert_to_tensor(item["image"], track_meta=False)
+
+    def _oracle(self, workflow: IterativeWorkflow) -> None:
+        """The prior of round 0's settings with the true anomalies left out."""
+        folder = workflow.folder.bracket("oracle")
+        training = workflow.cases("training")
+        if any(case.get("label") for case in training):
+            if is_main():
+                kept = [{k: case[k] for k in ("case", "image")} | _mask(case) for case in training]
+                write_json(folder.datalist, {"training": kept})
+            barrier()
+            self._end(workflow, folder, folder.datalist, "training")
+
+    def _clean(self, workflow: IterativeWorkflow) -> None:
+        """The prior of round 0's settings from images without anomalies."""
+        if workflow.cases("clean"):
+            self._end(workflow, workflow.folder.bracket("clean"), workflow.folder.datalist, "clean")
+
+    def _end(self, workflow: IterativeWorkflow, folder: Any, datalist: Any, split: str) -> None:
+        workflow.train_prior(folder, datalist, split)
+        workflow.score_test(folder)
+        if is_main():
+            write_json(folder.record, {"round": 0})
+        barrier()
+
+
+def _mask(case: dict[str, Any]) -> dict[str, str]:
+    return {"mask": case["label"]} if case.get("label") else {}
+
+
+def _robust_z(images: Sequence[Tensor]) -> Callable[[Tensor], Tensor]:
+    """|x - median| / (MAD + floor) at every voxel over the training set, mean over channels."""
+    stack = torch.stack(list(images))
+    median = stack.median(0).values
+    deviation = (stack - median).abs().median(0).values + MAD_FLOOR
+    return lambda image: ((image - median).abs() / deviation).mean(0, keepdim=True)

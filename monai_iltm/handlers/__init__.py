@@ -1,0 +1,20 @@
+"""Ignite handlers: what happens between the steps."""
+
+from monai_iltm.handlers.codebook import CodebookDecay
+from monai_iltm.handlers.epochs import EpochHistory, EpochSeed, StageProgress
+from monai_iltm.handlers.report import RunReport
+from monai_iltm.handlers.results import CaseProgress, SaveResults
+from monai_iltm.handlers.resume import ResumableTraining
+from monai_iltm.handlers.tracking import MLflowRounds
+
+__all__ = [
+    "CaseProgress",
+    "CodebookDecay",
+    "EpochHistory",
+    "EpochSeed",
+    "MLflowRounds",
+    "ResumableTraining",
+    "RunReport",
+    "SaveResults",
+    "StageProgress",
+]

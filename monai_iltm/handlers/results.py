@@ -1,0 +1,93 @@
+"""What scoring leaves on disk: maps, healed means and masks in the image's own grid, a record a case."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import ignite.distributed as idist
+import numpy as np
+from ignite.engine import Engine, Events
+from monai.config import PathLike
+from monai.utils import convert_to_numpy
+from tqdm import tqdm
+
+from monai_iltm.data.images import is_volume, write_image
+from monai_iltm.handlers.epochs import redraw_seconds
+from monai_iltm.store import ResultFolder, result_name, write_json
+
+
+class SaveResults:
+    """Writes every case's results after its iteration, its record last: a case is done if its record exists.
+
+    Args:
+        output_dir: folder of the results.
+        kinds: of "surprise", "healed" and "mask" (from "pred", where the mask was made).
+    """
+
+    def __init__(self, output_dir: PathLike, kinds: Sequence[str] = ("surprise", "healed", "mask")) -> None:
+        self.results, self.kinds = ResultFolder(Path(output_dir)), kinds
+        self.began = 0.0
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.ITERATION_STARTED, self.start)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self)
+
+    def start(self, engine: Engine) -> None:
+        self.began = time.monotonic()
+
+    def __call__(self, engine: Engine) -> None:
+        seconds = (time.monotonic() - self.began) / len(engine.state.output)  # type: ignore[arg-type]
+        for item, result in zip(engine.state.batch, engine.state.output, strict=True):  # type: ignore[arg-type]
+            self._save(item["case"], item["image"], result, seconds)
+
+    def _save(self, case: str, image: Any, result: dict[str, Any], seconds: float) -> None:
+        path = image.meta["filename_or_obj"]
+        affine = convert_to_numpy(image.meta["original_affine"]) if is_volume(path) else None
+        arrays = {"surprise": result["surprise"], "healed": result["healed"]}
+        if result["pred"] is not result["surprise"]:
+            arrays["mask"] = result["pred"] > 0
+        for kind in self.kinds:
+            if kind in arrays:
+                array = _channel_last(convert_to_numpy(arrays[kind]))
+                write_image(self.results.path / result_name(case, kind, path), array, affine)
+        record = {name: float(result[name]) for name in ("token_score", "suspect_share")}
+        write_json(self.results.record(case), {**record, "seconds": round(seconds, 3)})
+
+
+class CaseProgress:
+    """A bar over the cases of a scoring stage with the time left, on rank 0.
+
+    Args:
+        name: what the bar is called, such as "round 1: training maps".
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.bar: tqdm | None = None
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.STARTED, self.open)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self.move)
+        engine.add_event_handler(Events.COMPLETED, self.close)
+
+    def open(self, engine: Engine) -> None:
+        if idist.get_rank() == 0:
+            total = engine.state.epoch_length
+            self.bar = tqdm(desc=self.name, total=total, unit="case", mininterval=redraw_seconds())
+
+    def move(self, engine: Engine) -> None:
+        if self.bar is not None:
+            self.bar.update()
+
+    def close(self, engine: Engine) -> None:
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None
+
+
+def _channel_last(array: np.ndarray) -> np.ndarray:
+    """[1, *S] -> [*S], [C, *S] -> [*S, C]."""
+    return array[0] if len(array) == 1 else np.moveaxis(array, 0, -1)

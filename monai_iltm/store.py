@@ -1,0 +1,260 @@
+"""The layout of a run folder, and the only file that knows it; whatever is written here is written in one step."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+from monai.config import PathLike
+
+from monai_iltm.data.errors import InputError
+from monai_iltm.data.images import is_volume
+
+MAP_SUFFIXES, MASK_SUFFIXES = (".nii.gz", ".tif"), (".nii.gz", ".png")
+
+
+@dataclass(frozen=True)
+class ResultFolder:
+    """Results of scored cases: <case>_surprise, _healed, _mask, and a record a case, written last."""
+
+    path: Path
+
+    @property
+    def scores(self) -> Path:
+        """A row a case: image scores."""
+        return self.path / "scores.csv"
+
+    @property
+    def metrics(self) -> Path:
+        """Figures, where truth exists."""
+        return self.path / "metrics.json"
+
+    def record(self, case: str) -> Path:
+        """The case is done if this exists."""
+        return self.path / "cases" / f"{case}.json"
+
+    def cases(self) -> list[str]:
+        """The cases that are done, sorted."""
+        return sorted(path.name.removesuffix(".json") for path in (self.path / "cases").glob("*.json"))
+
+    def find(self, case: str, kind: str) -> Path | None:
+        """`kind` "surprise", "healed" or "mask" of a case, None where it is not there yet."""
+        return _first(self.path / name for name in result_names(case, kind))
+
+
+@dataclass(frozen=True)
+class RoundFolder:
+    """One round, or one end of the bracket; `record` is written last, so a round exists if its record does."""
+
+    path: Path
+    index: int = 0
+
+    @property
+    def model(self) -> Path:
+        """State dict of the LatentPrior."""
+        return self.path / "model.pt"
+
+    @property
+    def history(self) -> Path:
+        """A row an epoch of the prior's training."""
+        return self.path / "history.csv"
+
+    @property
+    def maps(self) -> Path:
+        """Surprise of the training cases."""
+        return self.path / "maps"
+
+    @property
+    def masks(self) -> Path:
+        """What the next round leaves out, in the images' own format and geometry."""
+        return self.path / "masks"
+
+    @property
+    def test(self) -> Path:
+        """Maps, healed means and masks of the test cases."""
+        return self.path / "test"
+
+    @property
+    def datalist(self) -> Path:
+        """Training cases with their masks, for the next round."""
+        return self.path / "datalist.json"
+
+    @property
+    def scores(self) -> Path:
+        """A row a case: image scores."""
+        return self.path / "scores.csv"
+
+    @property
+    def metrics(self) -> Path:
+        """Figures on the test split, where truth exists."""
+        return self.path / "metrics.json"
+
+    @property
+    def record(self) -> Path:
+        """What the round was and did; written last."""
+        return self.path / "round.json"
+
+    def map(self, case: str) -> Path | None:
+        """Surprise map of a training case, None where it is not there yet."""
+        return ResultFolder(self.maps).find(case, "surprise")
+
+    def mask(self, case: str) -> Path | None:
+        """Mask of a training case, None where it is not there yet."""
+        return _first(self.masks / f"{case}{end}" for end in MASK_SUFFIXES)
+
+    def test_file(self, case: str, kind: str) -> Path | None:
+        """`kind` "surprise", "healed" or "mask" of a test case, None where it is not there yet."""
+        return ResultFolder(self.test).find(case, kind)
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A whole run."""
+
+    path: Path
+
+    @property
+    def record(self) -> Path:
+        """Settings, seed, versions and hashes of the inputs."""
+        return self.path / "run.json"
+
+    @property
+    def datalist(self) -> Path:
+        """The cases that are used, sound ones only."""
+        return self.path / "datalist.json"
+
+    @property
+    def vqvae(self) -> Path:
+        """Folder of stage 1: model.pt, history.csv."""
+        return self.path / "vqvae"
+
+    @property
+    def trivial(self) -> Path:
+        """Figures of the detectors that learn nothing."""
+        return self.path / "trivial.json"
+
+    @property
+    def calibration(self) -> Path:
+        """Thresholds from the training scores' own distribution."""
+        return self.path / "calibration.json"
+
+    @property
+    def report(self) -> Path:
+        """The page that tells it all."""
+        return self.path / "report.html"
+
+    @property
+    def bundle(self) -> Path:
+        """The deployable bundle with its weights."""
+        return self.path / "bundle"
+
+    def round(self, index: int) -> RoundFolder:
+        """Round `index`, complete or not."""
+        return RoundFolder(self.path / f"round_{index:02d}", index)
+
+    def rounds(self) -> list[RoundFolder]:
+        """The complete rounds, in order, up to the first gap."""
+        complete = []
+        while self.round(len(complete)).record.is_file():
+            complete.append(self.round(len(complete)))
+        return complete
+
+    def bracket(self, name: str) -> RoundFolder:
+        """An end of the bracket, "oracle" or "clean"."""
+        return RoundFolder(self.path / "bracket" / name)
+
+
+def result_names(case: str, kind: str) -> list[str]:
+    """The names a test result of this kind may have: a map is .nii.gz or .tif, a mask .nii.gz or .png."""
+    return [f"{case}_{kind}{end}" for end in (MASK_SUFFIXES if kind == "mask" else MAP_SUFFIXES)]
+
+
+def result_name(case: str, kind: str, image_path: PathLike) -> str:
+    """The name of a test result beside an image of this format."""
+    return result_names(case, kind)[0 if is_volume(image_path) else 1]
+
+
+def read_json(path: PathLike) -> Any:
+    """The content of a JSON file."""
+    return json.loads(Path(path).read_text(encoding="utf-8"))
+
+
+def write_json(path: PathLike, content: Any) -> None:
+    """Write JSON in one step; folders are made. Raises InputError where the folder cannot be written."""
+    write_in_one_step(path, lambda stream: stream.write(json.dumps(content, indent=4) + "\n"))
+
+
+def read_csv(path: PathLike) -> list[dict[str, str]]:
+    """The rows of a CSV file, values as text."""
+    with open(path, newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))
+
+
+def write_csv(path: PathLike, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write rows in one step, the columns of the first row first, then what later rows add."""
+    rows = list(rows)
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+
+    def write(stream: TextIO) -> None:
+        writer = csv.DictWriter(stream, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+    write_in_one_step(path, write)
+
+
+def write_in_one_step(path: PathLike, write: Callable[[TextIO], Any]) -> None:
+    """Give `write` a text stream beside `path` and put the file in its place when it is whole.
+
+    Raises InputError, with the folder's name, where it cannot be written.
+    """
+    path = Path(path)
+    temporary = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "w", newline="", encoding="utf-8") as stream:
+            write(stream)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise InputError(f"{path.parent}: folder cannot be written ({error.strerror})") from error
+
+
+def open_run(folder: PathLike, settings: Mapping[str, Any], inputs: Mapping[str, str], **about: Any) -> RunFolder:
+    """Begin a run, or go on with one whose settings and inputs are the same.
+
+    settings: all that decides the result, as plain JSON values. inputs: {case id: sha256 of its image}. about: what is
+    noted beside them at the beginning (seed, versions, start). Raises InputError that names every difference.
+    """
+    run = RunFolder(Path(folder))
+    wanted = json.loads(json.dumps({"settings": settings, "cases": inputs}))
+    if not run.record.is_file():
+        write_json(run.record, {**wanted, **about})
+        return run
+    there = read_json(run.record)
+    told = _differences(there["settings"], wanted["settings"], "setting")
+    told += _differences(there["cases"], wanted["cases"], "case", show=False)
+    if told:
+        raise InputError(
+            f"{run.path} holds a run with other settings or data: {'; '.join(told)}. "
+            "Choose another output folder, or the same settings."
+        )
+    return run
+
+
+def _differences(there: Mapping, wanted: Mapping, noun: str, show: bool = True, most: int = 8) -> list[str]:
+    keys = [key for key in sorted({*there, *wanted}) if there.get(key) != wanted.get(key)]
+    if show:
+        told = [f"{noun} {key} was {there.get(key)!r}, now {wanted.get(key)!r}" for key in keys]
+    else:
+        what = {(True, True): "has changed", (True, False): "is gone", (False, True): "is new"}
+        told = [f"{noun} {key} {what[key in there, key in wanted]}" for key in keys]
+    return told if len(told) <= most else [*told[:most], f"and {len(told) - most} more"]
+
+
+def _first(paths: Iterable[Path]) -> Path | None:
+    return next((path for path in paths if path.is_file()), None)

@@ -1,0 +1,29 @@
+"""What all tests share: one thread a worker, and the measuring data where it is there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import settings
+
+torch.set_num_threads(1)
+settings.register_profile("patient", deadline=None)  # a busy machine is no error
+settings.load_profile("patient")
+
+DATA = Path(os.environ.get("ILTM_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
+
+
+@pytest.fixture(scope="session")
+def measuring_set() -> Callable[[str], Path]:
+    """Folder of a measuring set by its name; where it is not there the test is skipped with the reason."""
+
+    def folder(name: str) -> Path:
+        if not (DATA / name).is_dir():
+            pytest.skip(f"measuring set {name} is not in {DATA} (set ILTM_DATA)")
+        return DATA / name
+
+    return folder

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from monai_iltm.networks.attention import attend, attend_causal, attend_last, attend_two
+
+
+def random(*shape: int, seed: int = 0, dtype: torch.dtype = torch.double) -> Tensor:
+    return torch.randn(*shape, dtype=torch.double, generator=torch.Generator().manual_seed(seed)).to(dtype)
+
+
+def dense(q: Tensor, k: Tensor, v: Tensor, sees: Tensor) -> Tensor:
+    """softmax(q k / sqrt d) v where ``sees``, with the whole matrix written out in float64."""
+    score = q.double() @ k.double().transpose(-1, -2) / q.shape[-1] ** 0.5
+    return score.masked_fill(~sees, -torch.inf).softmax(-1) @ v.double()
+
+
+def test_by_hand():
+    """One query, two keys with scores 0 and log 3: weights 1/4 and 3/4."""
+    q = torch.ones(1, 1, 1, 1)
+    k, v = torch.tensor([1.0, 3.0]).log().view(1, 1, 2, 1), torch.tensor([4.0, 8.0]).view(1, 1, 2, 1)
+    assert attend(q, k, v).item() == pytest.approx(0.25 * 4 + 0.75 * 8)
+    assert attend(q, k, v, torch.tensor([[[[True, False]]]])).item() == pytest.approx(4)
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 1000), st.integers(1, 9), st.integers(1, 9), st.floats(0, 1))
+def test_the_last_queries_see_what_lies_before_them(seed, n, before, share):
+    m, generator = n + before, torch.Generator().manual_seed(seed)
+    dropped = torch.rand(2, m, generator=generator) < share
+    dropped[:, 0] = False
+    q, k, v = random(2, 3, n, 4, seed=seed), random(2, 3, m, 4, seed=seed + 1), random(2, 3, m, 4, seed=seed + 2)
+    sees = torch.ones(n, m, dtype=torch.bool).tril(before)
+    assert torch.allclose(attend_last(q, k, v), dense(q, k, v, sees), atol=1e-12)
+    sees = sees & ~dropped[:, None, None]
+    assert torch.allclose(attend_last(q, k, v, dropped), dense(q, k, v, sees), atol=1e-12)
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 1000), st.integers(1, 9), st.floats(0, 1))
+def test_causal_without_dropped_keys(seed, n, share):
+    dropped = torch.rand(2, n, generator=torch.Generator().manual_seed(seed)) < share
+    dropped[:, 0] = False
+    q, k, v = (random(2, 3, n, 4, seed=seed + i) for i in range(3))
+    sees = torch.ones(n, n, dtype=torch.bool).tril() & ~dropped[:, None, None]
+    assert torch.allclose(attend_causal(q, k, v, dropped), dense(q, k, v, sees), atol=1e-12)
+
+
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize("steps", [0, 4])
+def test_shared_and_own_keys_are_one_set_of_keys(padded, steps):
+    b, r, h, n, m, d = 2, 3, 2, 2, 5, 4
+    q = random(b, r, h, n, d)
+    shared = random(b, h, m, d, seed=1), random(b, h, m, d, seed=2)
+    own = random(b, r, h, steps, d, seed=3), random(b, r, h, steps, d, seed=4)
+    visible = torch.tensor([[True] * 5, [True] * 2 + [False] * 3]) if padded else None
+    k, v = (torch.cat([s[:, None].expand(-1, r, -1, -1, -1), o], 3) for s, o in zip(shared, own, strict=True))
+    sees = torch.ones(b, m + steps, dtype=torch.bool)
+    if visible is not None:
+        sees[:, :m] = visible
+    by_hand = dense(q, k, v, sees[:, None, None, None])
+    assert torch.allclose(attend_two(q, shared, own, visible), by_hand, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_drops_keys_exactly_and_has_finite_gradients(dtype):
+    q, k, v = (random(1, 2, 6, 8, seed=i, dtype=dtype).requires_grad_() for i in range(3))
+    dropped = torch.tensor([[False, True, False, True, True, False]])
+    out = attend_causal(q, k, v, dropped)
+    sees = torch.ones(6, 6, dtype=torch.bool).tril() & ~dropped[:, None, None]
+    assert torch.allclose(out.double(), dense(q, k, v, sees), atol=0.02)
+    grads = torch.autograd.grad(out.float().square().sum(), (q, k, v))
+    assert all(g.isfinite().all() for g in grads)
+    assert all(torch.equal(g[:, :, dropped[0]], torch.zeros_like(g[:, :, dropped[0]])) for g in grads[1:])
+    visible = torch.tensor([[True, False, True, True, False, False]])
+    own = k[:, None, :, :0], v[:, None, :, :0]
+    assert attend_two(q[:, None], (k, v), own, visible).isfinite().all()

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from monai_iltm.networks import cache
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 256])
+@pytest.mark.parametrize("stops", [[1, 2, 7], [4, 12], [12], list(range(1, 13))])
+def test_raster_in_chunks_equals_the_whole_sequence(tiny, monkeypatch, chunk, stops):
+    monkeypatch.setattr(cache, "CHUNK", chunk)
+    net = tiny("raster")
+    tokens = torch.randint(net.num_codes, (3, net.length), generator=torch.Generator().manual_seed(0))
+    tokens[:, : stops[0] - 1] = tokens[0, : stops[0] - 1]  # draws are alike up to the first suspect
+    kept = net.cache(draws=3)
+    for stop in stops:
+        assert torch.allclose(kept.extend(tokens, stop), net(tokens)[:, stop - 1], atol=1e-12)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.6, 1.0])
+def test_steps_beside_a_shared_prefix_equal_joint_queries(tiny, share):
+    net, draws = tiny("any"), 4
+    generator = torch.Generator().manual_seed(0)
+    tokens = torch.randint(net.num_codes, (2, net.length), generator=generator)
+    trusted = torch.rand(2, net.length, generator=generator) < share  # an uneven prefix
+    where = torch.rand(2, draws, net.length, generator=generator).argsort(-1)[..., :5]
+    codes = torch.randint(net.num_codes, (2, draws, 5), generator=generator)
+    kept = net.draw_cache(net.prefix(tokens, trusted), draws, 5)
+    copies = net.prefix(tokens.repeat_interleave(draws, 0), trusted.repeat_interleave(draws, 0))
+    whole = net.query_joint(copies, codes.flatten(0, 1), where.flatten(0, 1)).unflatten(0, (2, draws))
+    mask = torch.full((2, draws, 1), net.mask)
+    for i in range(5):
+        last = max(i - 1, 0)
+        logits = kept.step(torch.cat([codes[..., last:i], mask], -1), where[..., last : i + 1])
+        assert torch.allclose(logits, whole[:, :, i], atol=1e-12)
+
+
+def test_a_prefix_of_nothing_is_bos_alone(tiny):
+    net = tiny("any")
+    tokens = torch.zeros(2, net.length, dtype=torch.long)
+    prefix = net.prefix(tokens, torch.zeros_like(tokens, dtype=torch.bool))
+    assert prefix.visible is None
+    assert prefix.layers[0][0].shape == (2, 2, 1, 4)
+    assert net.query(prefix, torch.zeros(2, 1, dtype=torch.long)).isfinite().all()
