@@ -1,17 +1,16 @@
-"""The layout of a run folder, and the only file that knows it; whatever is written here is written in one step."""
+"""The layout of a run folder, and the only file that knows it."""
 
 from __future__ import annotations
 
-import csv
 import json
-import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from monai.config import PathLike
 
+from monai_iltm.data.documents import read_json, write_json
 from monai_iltm.data.errors import InputError
 from monai_iltm.data.images import is_volume
 
@@ -45,6 +44,13 @@ class ResultFolder:
     def find(self, case: str, kind: str) -> Path | None:
         """`kind` "surprise", "healed" or "mask" of a case, None where it is not there yet."""
         return _first(self.path / name for name in result_names(case, kind))
+
+    def require(self, case: str, kind: str) -> Path:
+        """As `find`. Raises InputError where it is not there."""
+        path = self.find(case, kind)
+        if path is None:
+            raise InputError(f"{self.path}: no {kind} of case {case}")
+        return path
 
 
 @dataclass(frozen=True)
@@ -159,7 +165,7 @@ class RunFolder:
 
     def rounds(self) -> list[RoundFolder]:
         """The complete rounds, in order, up to the first gap."""
-        complete = []
+        complete: list[RoundFolder] = []
         while self.round(len(complete)).record.is_file():
             complete.append(self.round(len(complete)))
         return complete
@@ -179,63 +185,18 @@ def result_name(case: str, kind: str, image_path: PathLike) -> str:
     return result_names(case, kind)[0 if is_volume(image_path) else 1]
 
 
-def read_json(path: PathLike) -> Any:
-    """The content of a JSON file."""
-    return json.loads(Path(path).read_text(encoding="utf-8"))
-
-
-def write_json(path: PathLike, content: Any) -> None:
-    """Write JSON in one step; folders are made. Raises InputError where the folder cannot be written."""
-    write_in_one_step(path, lambda stream: stream.write(json.dumps(content, indent=4) + "\n"))
-
-
-def read_csv(path: PathLike) -> list[dict[str, str]]:
-    """The rows of a CSV file, values as text."""
-    with open(path, newline="", encoding="utf-8") as stream:
-        return list(csv.DictReader(stream))
-
-
-def write_csv(path: PathLike, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write rows in one step, the columns of the first row first, then what later rows add."""
-    rows = list(rows)
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-
-    def write(stream: TextIO) -> None:
-        writer = csv.DictWriter(stream, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-
-    write_in_one_step(path, write)
-
-
-def write_in_one_step(path: PathLike, write: Callable[[TextIO], Any]) -> None:
-    """Give `write` a text stream beside `path` and put the file in its place when it is whole.
-
-    Raises InputError, with the folder's name, where it cannot be written.
-    """
-    path = Path(path)
-    temporary = path.with_name(path.name + ".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "w", newline="", encoding="utf-8") as stream:
-            write(stream)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise InputError(f"{path.parent}: folder cannot be written ({error.strerror})") from error
-
-
-def open_run(folder: PathLike, settings: Mapping[str, Any], inputs: Mapping[str, str], **about: Any) -> RunFolder:
+def open_run(
+    folder: PathLike, settings: Mapping[str, Any], inputs: Mapping[str, str], dataset_dir: str, **about: Any
+) -> RunFolder:
     """Begin a run, or go on with one whose settings and inputs are the same.
 
-    settings: all that decides the result, as plain JSON values. inputs: {case id: sha256 of its image}. about: what is
+    settings: all that decides the result, as plain JSON values. inputs: {case id: sha256 of its image}.
+    dataset_dir: where they lie now; it may differ when a run is taken up again. about: what is
     noted beside them at the beginning (seed, versions, start). Raises InputError that names every difference.
     """
     run = RunFolder(Path(folder))
-    wanted = json.loads(json.dumps({"settings": settings, "cases": inputs}))
-    if not run.record.is_file():
-        write_json(run.record, {**wanted, **about})
-        return run
-    there = read_json(run.record)
+    wanted = json.loads(json.dumps({"settings": settings, "cases": inputs, "dataset_dir": dataset_dir}))
+    there = read_json(run.record) if run.record.is_file() else {**wanted, **about}
     told = _differences(there["settings"], wanted["settings"], "setting")
     told += _differences(there["cases"], wanted["cases"], "case", show=False)
     if told:
@@ -243,6 +204,7 @@ def open_run(folder: PathLike, settings: Mapping[str, Any], inputs: Mapping[str,
             f"{run.path} holds a run with other settings or data: {'; '.join(told)}. "
             "Choose another output folder, or the same settings."
         )
+    write_json(run.record, {**there, "dataset_dir": wanted["dataset_dir"]})
     return run
 
 

@@ -22,7 +22,7 @@ MAY_KNOW = {
     "inferers": {"ops", "networks"},
     **{room: BESIDE for room in ("data", "transforms", "metrics", "store")},
     "engines": BELOW_ENGINES | {"handlers"},
-    "handlers": BELOW_ENGINES | {"engines"},
+    "handlers": BELOW_ENGINES | {"engines", "report"},  # a handler writes the report after a round
     "report": {"data", "metrics", "store"},  # reads run folders, computes nothing of the method
     "__main__": BELOW_ENGINES | {"engines", "handlers", "report"},
     "__init__": set(),

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from monai_iltm.data.documents import write_json
 from monai_iltm.data.errors import InputError
 from monai_iltm.data.images import write_image
 
@@ -47,7 +48,7 @@ def write_phantom(folder: str | Path, parameters: dict, suffix: str, draw: Draw)
         return folder / "datalist.json"
     for name in ("images", "labels"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    _write_json(folder / "phantom.json", parameters)
+    write_json(folder / "phantom.json", parameters)
     datalist: dict[str, list[dict]] = {split: [] for split in SPLITS if parameters[split]}
     for split, index, case, lesions in planned_cases(parameters):
         image, mask, affine = draw(case_generator(parameters["seed"], split, index), lesions)
@@ -59,7 +60,7 @@ def write_phantom(folder: str | Path, parameters: dict, suffix: str, draw: Draw)
         else:
             entry |= {"normal": True, "kind": "healthy"}
         datalist[split].append(entry)
-    _write_json(folder / "datalist.json", datalist)
+    write_json(folder / "datalist.json", datalist)
     return folder / "datalist.json"
 
 
@@ -97,10 +98,3 @@ def _already_written(folder: Path, parameters: dict) -> bool:
         told = ", ".join(f"{key} {there.get(key)} (asked for {wanted.get(key)})" for key in differing)
         raise InputError(f"{folder} already holds another phantom: {told}")
     return (folder / "datalist.json").is_file()
-
-
-def _write_json(path: Path, content: dict) -> None:
-    """Atomic, so that a datalist that exists is whole."""
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_text(json.dumps(content, indent=4) + "\n")
-    temporary.replace(path)

@@ -14,9 +14,10 @@ from monai.config import PathLike
 from monai_iltm.data.cases import read_datalist
 from monai_iltm.data.checks import require_sound
 from monai_iltm.data.contamination import sha256
+from monai_iltm.data.documents import write_csv, write_json
 from monai_iltm.engines.distributed import barrier, is_main
 from monai_iltm.engines.door import require_writable
-from monai_iltm.store import RunFolder, open_run, write_csv, write_json
+from monai_iltm.store import RunFolder, open_run
 
 PACKAGES = ("monai_iltm", "monai", "torch", "pytorch-ignite", "numpy", "nibabel")
 # These may differ when a run is taken up again: none of them changes what a finished round holds.
@@ -54,7 +55,8 @@ def begin_run(
             write_csv(run.path / "skipped.csv", rows)
             print(f"{len({p.case for p in problems})} cases are skipped, see skipped.csv")
         kept = {name: value for name, value in settings.items() if name not in FREE}
-        open_run(run.path, {**kept, "dataset_dir": str(dataset_dir)}, _hashes(sound, Path(dataset_dir)), **_about(settings))
+        inputs = _hashes(sound, Path(dataset_dir))
+        open_run(run.path, kept, inputs, str(Path(dataset_dir).resolve()), **_about(settings))
         if not run.datalist.is_file():
             write_json(run.datalist, sound)
     barrier()

@@ -21,7 +21,7 @@ BUNDLE_OPTIONS = {"run_id", "init_id", "final_id", "meta_file", "config_file", "
 
 
 def open_door(output_dir: PathLike | None = None) -> None:
-    """First thing in a config's ``initialize``: plain errors, a check of the command line, a folder that can be written.
+    """First thing in a config's ``initialize``: plain errors, a look at the command line and the output folder.
 
     Raises:
         InputError: an override that the config does not know, or an output folder that cannot be written.
@@ -37,7 +37,7 @@ def require_writable(folder: PathLike) -> None:
     """Make a folder and write into it once. Raises InputError where that fails."""
     try:
         os.makedirs(folder, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
+        with tempfile.TemporaryFile(dir=str(folder)):
             pass
     except OSError as error:
         raise InputError(f"{folder}: output folder cannot be written ({error.strerror})") from error

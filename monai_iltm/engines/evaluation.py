@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from monai.config import PathLike
 
+from monai_iltm.data.documents import read_csv, write_json
 from monai_iltm.data.images import read_image
 from monai_iltm.engines.distributed import barrier, is_main
 from monai_iltm.metrics import image_auroc, pixel_figures
-from monai_iltm.store import ResultFolder, read_csv, write_json
+from monai_iltm.store import ResultFolder
 from monai_iltm.transforms.preprocessing import scale_intensity
 
 
@@ -28,7 +29,7 @@ def write_metrics(
     known = [case for case in cases if case.get("label") or case.get("normal")]
     if is_main() and any(case.get("label") for case in known):
         truth = [truth_of(case) for case in known]
-        surprise = [read_image(results.find(case["case"], "surprise")).array for case in known]
+        surprise = [read_image(results.require(case["case"], "surprise")).array for case in known]
         residual = [residual_of(results, case, intensity_range) for case in known]
         scores = {row["case"]: float(row["image_score_surprise"]) for row in read_csv(results.scores)}
         ranked = np.array([scores[case["case"]] for case in known])
@@ -43,7 +44,7 @@ def all_figures(
 ) -> dict[str, float]:
     """Pixel figures over all images and over the anomalous ones, and the image figure where both kinds exist."""
     anomalous = np.array([mask.any() for mask in truth])
-    chosen = np.flatnonzero(anomalous)
+    chosen = [index for index, mask in enumerate(truth) if mask.any()]
     figures = _pixels(maps, truth, prefix)
     figures |= _pixels([maps[i] for i in chosen], [truth[i] for i in chosen], f"{prefix}anomalous_")
     if anomalous.all():
@@ -60,12 +61,10 @@ def truth_of(case: dict[str, Any]) -> np.ndarray:
     return np.zeros(file.array.shape[:space], dtype=bool)
 
 
-def residual_of(
-    results: ResultFolder, case: dict[str, Any], intensity_range: Sequence[float] | None
-) -> np.ndarray:
+def residual_of(results: ResultFolder, case: dict[str, Any], intensity_range: Sequence[float] | None) -> np.ndarray:
     """|image - healed mean| in [0, 1], mean over channels: f32 [*S]."""
     image = scale_intensity(read_image(case["image"]).array, intensity_range)
-    difference = np.abs(image - read_image(results.find(case["case"], "healed")).array)
+    difference = np.abs(image - read_image(results.require(case["case"], "healed")).array)
     space = truth_of(case).ndim
     return difference.mean(-1) if difference.ndim > space else difference
 

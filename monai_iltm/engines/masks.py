@@ -13,17 +13,16 @@ from monai.transforms import Compose
 from monai.utils import convert_to_tensor
 from torch import Tensor
 
+from monai_iltm.data.documents import write_json
 from monai_iltm.data.errors import InputError
 from monai_iltm.data.images import ImageFile, mask_suffix, read_image, write_image
 from monai_iltm.ops.tokens import pool_mask
-from monai_iltm.store import RoundFolder, write_json
+from monai_iltm.store import RoundFolder
 
 SAMPLE = 4_000_000  # values that a quantile is taken of, evenly spread over all maps
 
 
-def surprise_limit(
-    maps: Sequence[Path], density: float | None = None, share: float | None = None
-) -> float:
+def surprise_limit(maps: Sequence[Path], density: float | None = None, share: float | None = None) -> float:
     """The surprise, in nats, above which a training voxel is masked.
 
     Args:

@@ -10,9 +10,10 @@ from typing import Any
 
 from monai.config import PathLike
 
+from monai_iltm.data.documents import read_json, write_json
 from monai_iltm.engines.distributed import is_main
 from monai_iltm.engines.rounds import FLAG_THRESHOLDS
-from monai_iltm.store import RoundFolder, RunFolder, read_json, write_json
+from monai_iltm.store import RoundFolder, RunFolder
 
 
 def package_bundle(run: RunFolder, source: PathLike, settings: Mapping[str, Any]) -> None:

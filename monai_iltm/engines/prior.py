@@ -62,7 +62,8 @@ def encode_cases(
             tokens = network.tokens(convert_to_tensor(item["image"], track_meta=False)[None].to(device))[0].cpu()
             suspect = torch.zeros_like(tokens, dtype=torch.bool)
             if "mask" in item:
-                suspect = pool_mask(convert_to_tensor(item["mask"], track_meta=False)[None] > 0, grid, pool_mode, pool_cut).flatten()
+                mask = convert_to_tensor(item["mask"], track_meta=False)[None] > 0
+                suspect = pool_mask(mask, grid, pool_mode, pool_cut).flatten()
             entries.append({"tokens": tokens, "suspect": suspect})
     return entries
 

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ignite.engine import Engine, EventEnum, Events
+from ignite.engine import Engine, EventEnum
 from monai.config import PathLike
 from monai.transforms import Compose
 from torch import Tensor
 
 from monai_iltm.data.cases import load_cases
+from monai_iltm.data.documents import read_csv, read_json, write_json
 from monai_iltm.engines.distributed import barrier, is_main
 from monai_iltm.engines.masks import (
     against_truth,
@@ -24,7 +25,7 @@ from monai_iltm.engines.masks import (
 )
 from monai_iltm.engines.stages import run_stage
 from monai_iltm.handlers.convergence import Masked, verdict
-from monai_iltm.store import RoundFolder, RunFolder, read_csv, read_json, write_json
+from monai_iltm.store import RoundFolder, RunFolder
 
 FLAG_THRESHOLDS = ("alpha", "threshold", "threshold_times_uniform")
 
@@ -42,7 +43,7 @@ class RoundEvents(EventEnum):
 class Rules:
     """How masks are made and when the rounds end.
 
-    mask_density, mask_share: exactly one, see ``masks.surprise_limit``. pool_mode, pool_cut: see ``ops.tokens.pool_mask``.
+    mask_density, mask_share: exactly one, see ``masks.surprise_limit``. pool_mode, pool_cut: see ``pool_mask``.
     flag_decay: share by which the flag threshold falls every round (0.125 in the paper). tolerance: change of the
     number of suspect tokens that counts as settled. warm_start: each prior starts from the last one's weights.
     false_alarm: share of the training voxels above the threshold of the deployed mask.
@@ -62,7 +63,7 @@ class IterativeWorkflow(Engine):
     """Ignite engine whose epochs are the rounds; the stages are bundles, and only files pass between them.
 
     A round that has its ``round.json`` is not run again; inside a round every stage that has its result is skipped, and
-    one that was killed goes on from its last epoch or case. ``state.record`` holds the round's record so far.
+    one that was killed goes on from its last epoch or case. ``state.output`` holds the round's record.
 
     Args:
         run: the run folder, begun (``begin.begin_run``).
@@ -91,7 +92,7 @@ class IterativeWorkflow(Engine):
         for handler in handlers:
             handler.attach(self)
 
-    def run(self, *_: Any, **__: Any) -> Any:  # type: ignore[override]
+    def run(self, *_: Any, **__: Any) -> Any:
         """All rounds that are still to be done; returns ignite's state."""
         self._stage("vqvae", "train", self.folder.vqvae / "model.pt", "VQ-VAE", output_dir=str(self.folder.vqvae))
         done = len(self.folder.rounds())
@@ -99,7 +100,6 @@ class IterativeWorkflow(Engine):
             done = self.max_rounds
         if done >= self.max_rounds:
             return self.state
-        self.add_event_handler(Events.EPOCH_STARTED, lambda engine: setattr(engine.state, "record", {}))
         self.load_state_dict({"epoch": done, "epoch_length": 1, "max_epochs": self.max_rounds})
         return super().run([None])
 
@@ -117,7 +117,6 @@ class IterativeWorkflow(Engine):
         if is_main():
             write_json(folder.record, record)
         barrier()
-        self.state.record = record
         if record["verdict"] != "continue":
             self.terminate()
         return record
@@ -167,9 +166,7 @@ class IterativeWorkflow(Engine):
 
     def cases(self, split: str) -> list[dict[str, Any]]:
         """The run's cases of a split, whole paths."""
-        return load_cases(
-            self.settings["dataset_dir"], split, self.folder.datalist, check=False, fewest=0
-        )
+        return load_cases(self.settings["dataset_dir"], split, self.folder.datalist, check=False, fewest=0)
 
     def _mask(self, folder: RoundFolder) -> dict[str, Any]:
         """Masks, their counts, and whether another round is due."""

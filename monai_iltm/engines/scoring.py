@@ -1,4 +1,4 @@
-"""Stage 3: images to surprise maps, case by case, for MONAI's SupervisedEvaluator; a killed run goes on where it was."""
+"""Stage 3: images to surprise maps, case by case, for MONAI's SupervisedEvaluator; a killed run goes on."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from monai.config import PathLike
 from monai.engines import SupervisedEvaluator
 from monai.engines.utils import IterationEvents
 
+from monai_iltm.data.documents import read_json, write_csv
 from monai_iltm.data.images import read_image
 from monai_iltm.data.weights import load_weights
 from monai_iltm.engines.distributed import barrier, is_main, own_share
 from monai_iltm.networks import LatentPrior
-from monai_iltm.store import ResultFolder, read_json, write_csv
+from monai_iltm.store import ResultFolder
 
 
 def pending_cases(cases: Sequence[dict[str, Any]], output_dir: PathLike) -> list[dict[str, Any]]:
@@ -71,7 +72,7 @@ def write_scores(output_dir: PathLike, threshold: float | None = None) -> None:
 
 def _row(results: ResultFolder, case: str, threshold: float | None) -> dict[str, Any]:
     record = read_json(results.record(case))
-    surprise = read_image(results.find(case, "surprise")).array
+    surprise = read_image(results.require(case, "surprise")).array
     above = np.maximum(surprise - (threshold or 0.0), 0.0).sum(dtype=np.float64)
     scores = {"image_score_surprise": float(above), "image_score_tokens": record["token_score"]}
     return {"case": case, **scores, "suspect_share": record["suspect_share"], "seconds": record["seconds"]}

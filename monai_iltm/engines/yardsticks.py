@@ -11,13 +11,13 @@ from monai.transforms import Compose
 from monai.utils import convert_to_tensor
 from torch import Tensor
 
+from monai_iltm.data.documents import write_json
 from monai_iltm.data.weights import load_weights
 from monai_iltm.engines.distributed import barrier, is_main
 from monai_iltm.engines.evaluation import all_figures, truth_of
 from monai_iltm.engines.rounds import IterativeWorkflow
 from monai_iltm.inferers import ResidualInferer
 from monai_iltm.networks import VQVAE
-from monai_iltm.store import write_json
 from monai_iltm.transforms import ToImageGridd
 
 # Added to the MAD, in units of the intensity range: the kernel density's own floor, so that neither has an advantage.

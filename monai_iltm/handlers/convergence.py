@@ -23,7 +23,7 @@ class Masked:
 
 
 def verdict(rounds: Sequence[Masked], max_rounds: int, tolerance: float = 0.01) -> str:
-    """"continue", "converged", "collapsed", "oscillating" or "max_rounds", from all rounds so far.
+    """ "continue", "converged", "collapsed", "oscillating" or "max_rounds", from all rounds so far.
 
     Converged: the number of suspect tokens changed by less than ``tolerance``. Collapsed: none is suspect, or nine
     tenths of all. Oscillating: twice in succession the masks were more like those of two rounds ago than the last ones.

@@ -15,7 +15,7 @@ from ignite.engine import Engine, Events
 from monai.config import PathLike
 from tqdm import tqdm
 
-from monai_iltm.store import read_csv, write_csv
+from monai_iltm.data.documents import read_csv, write_csv
 
 SLOW_REDRAW = 15.0  # seconds between lines where the output is no terminal
 

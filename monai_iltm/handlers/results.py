@@ -14,9 +14,10 @@ from monai.config import PathLike
 from monai.utils import convert_to_numpy
 from tqdm import tqdm
 
+from monai_iltm.data.documents import write_json
 from monai_iltm.data.images import is_volume, write_image
 from monai_iltm.handlers.epochs import redraw_seconds
-from monai_iltm.store import ResultFolder, result_name, write_json
+from monai_iltm.store import ResultFolder, result_name
 
 
 class SaveResults:
@@ -39,8 +40,9 @@ class SaveResults:
         self.began = time.monotonic()
 
     def __call__(self, engine: Engine) -> None:
-        seconds = (time.monotonic() - self.began) / len(engine.state.output)  # type: ignore[arg-type]
-        for item, result in zip(engine.state.batch, engine.state.output, strict=True):  # type: ignore[arg-type]
+        state: Any = engine.state  # MONAI has decollated both into lists of cases
+        seconds = (time.monotonic() - self.began) / len(state.output)
+        for item, result in zip(state.batch, state.output, strict=True):
             self._save(item["case"], item["image"], result, seconds)
 
     def _save(self, case: str, image: Any, result: dict[str, Any], seconds: float) -> None:

@@ -11,7 +11,8 @@ from ignite.engine import Engine, Events
 from mlflow.entities import RunStatus
 from mlflow.tracking import MlflowClient
 
-from monai_iltm.store import RoundFolder, RunFolder, read_csv, read_json
+from monai_iltm.data.documents import read_csv, read_json
+from monai_iltm.store import RoundFolder, RunFolder
 
 LONGEST_PARAMETER = 500  # characters that every MLflow store takes
 

@@ -75,8 +75,8 @@ class KDEInferer(Inferer):
         self.draws, self.decodes, self.looks = draws, decodes, looks
         self.bandwidth_floor, self.smoothing, self.seed = bandwidth_floor, smoothing, seed
 
-    def __call__(self, inputs: Tensor, network: LatentPrior, *args: Any, **kwargs: Any) -> Tensor:
-        """Images f32 [B, C, *S] in [0, 1] -> surprise f32 [B, 1, *S], nats."""
+    def __call__(self, inputs: Tensor, network: Any, *args: Any, **kwargs: Any) -> Tensor:
+        """Images f32 [B, C, *S] in [0, 1] and a ``LatentPrior`` -> surprise f32 [B, 1, *S], nats."""
         return self.heal(inputs, network).surprise
 
     @torch.no_grad()

@@ -27,8 +27,8 @@ def flag_rule(
     Raises:
         ValueError: none or several given, or one outside its range.
     """
-    given = {"alpha": alpha, "threshold": threshold, "threshold_times_uniform": threshold_times_uniform}
-    given = {name: value for name, value in given.items() if value is not None}
+    numbers = {"alpha": alpha, "threshold": threshold, "threshold_times_uniform": threshold_times_uniform}
+    given = {name: value for name, value in numbers.items() if value is not None}
     if len(given) != 1:
         raise ValueError(f"flag: exactly one of alpha, threshold, threshold_times_uniform is given, found {given}")
     name, value = given.popitem()

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import average_precision_score
 
+from monai_iltm.data.documents import read_csv
 from monai_iltm.report.pixels import (
     SUSPECT,
     TRUTH,
@@ -20,7 +21,6 @@ from monai_iltm.report.pixels import (
 from monai_iltm.report.story import Stage, Story, evenly, finite
 from monai_iltm.report.volumes import CaseArrays, View, load_case, views
 from monai_iltm.report.words import safe
-from monai_iltm.store import read_csv
 
 MOST_RATED = 120  # cases looked at; spread evenly where there are more
 PANELS = ("Image", "Healed mean", "Surprise", "Mask", "Truth")

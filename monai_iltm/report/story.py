@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from monai_iltm.data.documents import read_csv, read_json
 from monai_iltm.data.errors import InputError
-from monai_iltm.store import RoundFolder, RunFolder, read_csv, read_json
+from monai_iltm.store import RoundFolder, RunFolder
 
 BRACKETS = {"oracle": "Oracle masks", "clean": "Clean training"}
 
@@ -64,7 +65,7 @@ class Story:
 
     def locate(self, relative: str) -> Path:
         """The file that a datalist names, under the data folder unless the name is absolute."""
-        return Path(self.setting("dataset_dir") or ".").expanduser() / relative
+        return Path(self.about.get("dataset_dir") or ".").expanduser() / relative
 
 
 def read_story(run_folder: str | Path) -> Story:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from monai.transforms import Compose, RandAffined, RandFlipd, RandScaleIntensityd, ScaleIntensityRanged
 
@@ -28,7 +29,7 @@ def augmentation(
     keys = ["image", "mask"]
     turns = rotation if spatial_dims == 2 else (rotation,) * 3
     moves = (shift,) * spatial_dims if isinstance(shift, (int, float)) else tuple(shift)
-    steps = [
+    steps: list[Any] = [
         RandAffined(
             keys,
             prob=1.0,

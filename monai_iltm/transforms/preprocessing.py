@@ -97,7 +97,8 @@ def scale_intensity(array: np.ndarray, intensity_range: Sequence[float] | None) 
 def _scaling(intensity_range: Sequence[float] | None) -> MapTransform:
     if intensity_range is None:
         return ScaleIntensityRangePercentilesd(["image"], *PERCENTILES, 0.0, 1.0, clip=True)
-    return ScaleIntensityRanged(["image"], *intensity_range, 0.0, 1.0, clip=True)
+    low, high = intensity_range
+    return ScaleIntensityRanged(["image"], low, high, 0.0, 1.0, clip=True)
 
 
 class _Checkd(MapTransform):

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from scipy.ndimage import binary_dilation, gaussian_filter, median_filter
 
+from monai_iltm.data.documents import write_csv, write_json
 from monai_iltm.data.images import read_image, write_image
-from monai_iltm.store import write_csv, write_json
 
 AFFINE = np.diag([-4.0, -4.0, 5.0, 1.0])  # LPS axes, as many exports have
 
@@ -48,9 +48,16 @@ def _write_case(data: Path, case: str, image: np.ndarray, truth: np.ndarray, hea
 
 def write_run(folder: Path, data: Path, training: list[dict], testing: list[dict], rounds: int = 3) -> Path:
     """A finished run over the given cases, bracket and trivial detectors included."""
-    settings = {"dataset_dir": str(data), "num_codes": 64, "vqvae_epochs": 40, "tracking": "http://server.local:5000"}
+    settings = {"num_codes": 64, "vqvae_epochs": 40, "tracking": "http://server.local:5000"}
     versions = {"monai": "1.6.1", "torch": "2.10"}
-    run = {"settings": settings, "seed": 7, "versions": versions, "cases": {}, "started": "2025-01-01T10:00:00"}
+    run = {
+        "settings": settings,
+        "seed": 7,
+        "versions": versions,
+        "dataset_dir": str(data),
+        "cases": {},
+        "started": "2025-01-01T10:00:00",
+    }
     write_json(folder / "run.json", run)
     write_json(folder / "datalist.json", {"training": training, "testing": testing})
     write_json(folder / "calibration.json", {"threshold": 5.3})

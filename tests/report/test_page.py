@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from monai_iltm.data.documents import read_json, write_json
 from monai_iltm.data.errors import InputError
 from monai_iltm.report import write_report
-from monai_iltm.store import read_json, write_json
 
 
 def text_of(run: Path) -> str:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from monai_iltm.data.documents import read_json, write_json
 from monai_iltm.data.errors import InputError
 from monai_iltm.report import status, write_report
-from monai_iltm.store import read_json, write_json
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def test_each_stage_of_a_round(going_on):
     assert "round 2, training the prior, 30 epochs done" in status(going_on)
     shutil.copy(before / "model.pt", folder)
     (folder / "maps").mkdir()
-    shutil.copy(before / "maps/training_000.tif", folder / "maps")
+    shutil.copy(before / "maps/training_000_surprise.tif", folder / "maps")
     assert "scoring training images, 1 of 4 done" in status(going_on)
     shutil.copytree(before / "maps", folder / "maps", dirs_exist_ok=True)
     assert "making masks, 0 of 4 done" in status(going_on)

@@ -1,0 +1,59 @@
+"""JSON and CSV files, written in one step: whole, or not there."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+from monai.config import PathLike
+
+from monai_iltm.data.errors import InputError
+
+
+def read_json(path: PathLike) -> Any:
+    """The content of a JSON file."""
+    return json.loads(Path(path).read_text(encoding="utf-8"))
+
+
+def write_json(path: PathLike, content: Any) -> None:
+    """Write JSON in one step; folders are made. Raises InputError where the folder cannot be written."""
+    write_in_one_step(path, lambda stream: stream.write(json.dumps(content, indent=4) + "\n"))
+
+
+def read_csv(path: PathLike) -> list[dict[str, str]]:
+    """The rows of a CSV file, values as text."""
+    with open(path, newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))
+
+
+def write_csv(path: PathLike, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write rows in one step, the columns of the first row first, then what later rows add."""
+    rows = list(rows)
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+
+    def write(stream: TextIO) -> None:
+        writer = csv.DictWriter(stream, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+    write_in_one_step(path, write)
+
+
+def write_in_one_step(path: PathLike, write: Callable[[TextIO], Any]) -> None:
+    """Give `write` a text stream beside `path` and put the file in its place when it is whole.
+
+    Raises InputError, with the folder's name, where it cannot be written.
+    """
+    path = Path(path)
+    temporary = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "w", newline="", encoding="utf-8") as stream:
+            write(stream)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise InputError(f"{path.parent}: folder cannot be written ({error.strerror})") from error
