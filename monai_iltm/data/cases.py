@@ -45,8 +45,9 @@ def load_cases(
     skip_bad: bool = False,
     fewest: int = 1,
 ) -> list[dict[str, Any]]:
-    """The cases of one or several splits with whole paths: images, labels and locked regions lie in
-    dataset_dir, masks beside the datalist.
+    """The cases of one or several splits, each with its "split" and whole paths.
+
+    Images, labels and locked regions lie in dataset_dir, masks beside the datalist.
 
     Args:
         split: name, or names whose lists are put one after another; a missing list is empty.
@@ -60,7 +61,7 @@ def load_cases(
     """
     names = [split] if isinstance(split, str) else list(split)
     content = read_datalist(dataset_dir, datalist)
-    cases = [entry for name in names for entry in content.get(name) or []]
+    cases = [{**entry, "split": name} for name in names for entry in content.get(name) or []]
     root = Path(dataset_dir).resolve()
     beside = Path(datalist).resolve().parent if datalist else root
     bases = {"image": root, "label": root, "mask": beside, "lock_normal": root, "lock_anomalous": root}
@@ -75,9 +76,16 @@ def load_cases(
     return whole
 
 
-def image_dataset(data: Sequence[dict[str, Any]], transform: Compose, cache_rate: float = 1.0) -> Dataset:
-    """Preprocessed images as plain tensors, the share ``cache_rate`` of them held in memory: items {"image": f32}."""
-    plain = Compose([transform, SelectItemsd(["image"]), EnsureTyped(["image"], track_meta=False)])
+def image_dataset(
+    data: Sequence[dict[str, Any]], transform: Compose, augmentation: Compose | None = None, cache_rate: float = 1.0
+) -> Dataset:
+    """Preprocessed images as plain tensors, items {"image": f32}; each is augmented anew whenever it is asked for.
+
+    The share ``cache_rate`` of the preprocessed images is held in memory. Draws come from the state of the dataset's
+    ``transform``.
+    """
+    steps = [transform, SelectItemsd(["image"]), EnsureTyped(["image"], track_meta=False)]
+    whole = Compose([*steps, augmentation] if augmentation is not None else steps).flatten()
     if cache_rate == 0:
-        return Dataset(data, plain)
-    return CacheDataset(data, plain, cache_rate=cache_rate, num_workers=None, progress=False)
+        return Dataset(data, whole)
+    return CacheDataset(data, whole, cache_rate=cache_rate, num_workers=None, progress=False)

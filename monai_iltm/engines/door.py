@@ -26,11 +26,16 @@ def open_door(output_dir: PathLike | None = None) -> None:
     Raises:
         InputError: an override that the config does not know, or an output folder that cannot be written.
     """
-    sys.excepthook = _tell
+    tell_plainly()
     if sys.argv[1:2] == ["run"]:
         check_overrides(sys.argv[2:])
     if output_dir is not None:
         require_writable(output_dir)
+
+
+def tell_plainly() -> None:
+    """From now on an InputError that ends the program is printed as one line; all else keeps its traceback."""
+    sys.excepthook = _tell
 
 
 def require_writable(folder: PathLike) -> None:

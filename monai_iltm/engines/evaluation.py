@@ -20,23 +20,35 @@ from monai_iltm.transforms.preprocessing import scale_intensity
 def write_metrics(
     output_dir: PathLike, cases: Sequence[dict[str, Any]], intensity_range: Sequence[float] | None
 ) -> None:
-    """metrics.json of a result folder, for the cases whose truth is known; none of them, no file.
+    """metrics.json of a result folder, for the cases whose truth is known; without an anomalous one, no file.
 
     Flat keys: auroc, average_precision, aupro, best_dice, best_dice_per_case over all these cases' pixels, image_auroc;
-    the same after "residual_" for |image - healed mean|, after "anomalous_" over the pixels of anomalous images alone.
+    the same after "residual_" for |image - healed mean|, after "anomalous_" over the pixels of anomalous images alone,
+    after "apart_" for the cases of the split "testing_apart", which count nowhere else.
     """
-    results = ResultFolder(Path(output_dir))
     known = [case for case in cases if case.get("label") or case.get("normal")]
-    if is_main() and any(case.get("label") for case in known):
-        truth = [truth_of(case) for case in known]
-        surprise = [read_image(results.require(case["case"], "surprise")).array for case in known]
-        residual = [residual_of(results, case, intensity_range) for case in known]
-        scores = {row["case"]: float(row["image_score_surprise"]) for row in read_csv(results.scores)}
-        ranked = np.array([scores[case["case"]] for case in known])
-        means = np.array([one.mean() for one in residual])
-        figures = all_figures(surprise, truth, ranked) | all_figures(residual, truth, means, "residual_")
-        write_json(results.metrics, {**figures, "cases": len(known)})
+    apart = [case for case in known if case.get("split") == "testing_apart"]
+    main = [case for case in known if case.get("split") != "testing_apart"]
+    if is_main() and any(case.get("label") for case in main):
+        results = ResultFolder(Path(output_dir))
+        figures = _figures(results, main, intensity_range) | {"cases": len(main)}
+        if any(case.get("label") for case in apart):
+            more = _figures(results, apart, intensity_range) | {"cases": len(apart)}
+            figures |= {f"apart_{name}": value for name, value in more.items()}
+        write_json(results.metrics, figures)
     barrier()
+
+
+def _figures(
+    results: ResultFolder, cases: Sequence[dict[str, Any]], intensity_range: Sequence[float] | None
+) -> dict[str, float]:
+    truth = [truth_of(case) for case in cases]
+    surprise = [read_image(results.require(case["case"], "surprise")).array for case in cases]
+    residual = [residual_of(results, case, intensity_range) for case in cases]
+    scores = {row["case"]: float(row["image_score_surprise"]) for row in read_csv(results.scores)}
+    ranked = np.array([scores[case["case"]] for case in cases])
+    means = np.array([one.mean() for one in residual])
+    return all_figures(surprise, truth, ranked) | all_figures(residual, truth, means, "residual_")
 
 
 def all_figures(

@@ -124,6 +124,8 @@ class IterativeWorkflow(Engine):
     def train_prior(self, folder: RoundFolder, datalist: Path, split: str = "training") -> None:
         """Stage 2 into a folder, from a datalist whose masks are left out."""
         start = self.folder.round(folder.index - 1).model if self.rules.warm_start and folder.index else None
+        first = folder == self.folder.round(0)
+        epochs = self.settings.get("first_prior_epochs") if first else None
         self._stage(
             "masked_transformer",
             "train",
@@ -132,6 +134,7 @@ class IterativeWorkflow(Engine):
             output_dir=str(folder.path),
             datalist=str(datalist),
             split=split,
+            prior_epochs=epochs or self.settings["prior_epochs"],
             vqvae_weights=str(self.folder.vqvae / "model.pt"),
             start_weights=str(start) if start else None,
         )

@@ -34,7 +34,7 @@ def run_stage(bundle: PathLike, config: str, settings: Mapping[str, Any], **path
         workflow = ConfigWorkflow(
             config_file=[str(path) for path in files],
             meta_file=str(Path(bundle) / "configs" / "metadata.json"),
-            logging_file=False,
+            logging_file=str(Path(bundle) / "configs" / "logging.conf"),
             workflow_type="train" if config == "train" else "infer",
             bundle_root=str(bundle),
             **{**told, **paths},

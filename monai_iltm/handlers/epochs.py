@@ -26,18 +26,21 @@ class EpochSeed:
     Args:
         seed: of the stage.
         sampler: whatever has ``set_epoch``, such as ``GlobalBatches``.
+        transform: of the dataset, where it draws; one of MONAI's with ``set_random_state``.
     """
 
-    def __init__(self, seed: int, sampler: Any) -> None:
-        self.seed, self.sampler = seed, sampler
+    def __init__(self, seed: int, sampler: Any, transform: Any = None) -> None:
+        self.seed, self.sampler, self.transform = seed, sampler, transform
 
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.EPOCH_STARTED, self)
 
     def __call__(self, engine: Engine) -> None:
         self.sampler.set_epoch(engine.state.epoch)
-        # dropout takes no generator: the global one is set, differently on every rank
-        torch.manual_seed(self.seed + 7919 * engine.state.epoch + 104_729 * idist.get_rank())
+        seed = self.seed + 7919 * engine.state.epoch + 104_729 * idist.get_rank()
+        torch.manual_seed(seed)  # dropout takes no generator: the global one is set, differently on every rank
+        if self.transform is not None:
+            self.transform.set_random_state(seed=seed)
 
 
 class EpochHistory:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from monai_iltm.report.story import Story, finite, read_story
-from monai_iltm.report.words import decimal, percent, verdict
+from monai_iltm.report.words import TRIVIAL, decimal, percent, verdict
 
 FINAL = ("converged", "collapsed", "oscillating", "max_rounds")
-METRICS = {"auroc": "AUROC", "average_precision": "AP", "best_dice": "Dice"}
+METRICS = {"auroc": "AUROC", "average_precision": "AP", "aupro": "AUPRO", "best_dice": "Dice"}
 
 
 def status(run_folder: str | Path) -> str:
@@ -86,6 +86,10 @@ def _table(story: Story) -> list[str]:
         cells = [stage.name, percent(stage.suspect_share), percent(stage.change)]
         cells.append(decimal(stage.record.get("jaccard"), 2))
         rows.append(cells + [decimal(stage.metrics.get(name)) for name in metrics])
+    if metrics:
+        beside = {TRIVIAL[name]: story.trivial[name] for name in TRIVIAL if story.trivial.get(name)}
+        beside |= {stage.name: stage.metrics for stage in story.brackets}
+        rows += [[name, "", "", "", *(decimal(values.get(m)) for m in metrics)] for name, values in beside.items()]
     return _aligned(rows)
 
 

@@ -1,0 +1,122 @@
+"""`python -m monai_iltm VERB`: short ways to the bundles and to what a person wants to know of data and runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import fire
+from monai.bundle import ConfigParser
+from monai.bundle import run as run_bundle
+
+from monai_iltm import report as pages
+from monai_iltm.data.checks import format_problems
+from monai_iltm.data.documents import write_json
+from monai_iltm.data.errors import InputError
+from monai_iltm.data.phantom2d import write_phantom2d
+from monai_iltm.data.phantom3d import write_phantom3d
+from monai_iltm.data.prepare import prepare as prepare_folder
+from monai_iltm.engines.door import check_names, tell_plainly
+
+HOME = Path(os.environ.get("ILTM_HOME", Path(__file__).resolve().parents[1]))  # where bundles/ and configs/ lie
+
+
+def run(preset: str, data: str, out: str, *overlays: str, **settings: Any) -> None:
+    """All rounds on a folder of images: `run --preset phantom2d --data DIR --out RUN [--prior_epochs 30 ...]`.
+
+    Prints the bundle command that does the same. The same command goes on with a run that was stopped.
+
+    Args:
+        preset: name of a file in configs/, or a path to one.
+        data: folder of images; out: run folder.
+        overlays: further JSON files or names in configs/, laid over the preset in order.
+        settings: values by id, as in the bundle's train.json.
+    """
+    bundle = HOME / "bundles" / "iltm"
+    files = [bundle / "configs" / "train.json", *(config_path(name) for name in (preset, *overlays))]
+    known, *laid_over = (set(ConfigParser.load_config_file(path)) for path in files)
+    check_names(set(settings).union(*laid_over), known)
+    fixed = {"bundle_root": str(bundle), "dataset_dir": data, "output_dir": out}
+    print(shown_command(files, fixed | settings), flush=True)
+    told = [str(path) for path in files]
+    meta, logging = (str(bundle / "configs" / name) for name in ("metadata.json", "logging.conf"))
+    run_bundle(config_file=told, meta_file=meta, logging_file=logging, **fixed, **settings)
+
+
+def prepare(folder: str, preset: str | None = None, out: str | None = None) -> None:
+    """List a folder's cases and report everything that is wrong with them in one table; exit code 1 if anything is.
+
+    Args:
+        folder: of images; preset: whose layout, size and intensity range they are held to.
+        out: where the datalist is written; by default into the folder, where a datalist.json is used as it is.
+    """
+    layout, limits = None, {}
+    if preset is not None:
+        parser = ConfigParser(ConfigParser.load_config_files([str(_defaults()), str(config_path(preset))]))
+        layout = parser.get_parsed_content("layout")
+        limits["value_range"] = parser["intensity_range"]
+    datalist, problems = prepare_folder(folder, layout, **limits)
+    target = Path(out) if out else Path(folder) / "datalist.json"
+    if not target.is_file():
+        write_json(target, datalist)
+    counts = ", ".join(f"{len(part)} {name}" for name, part in datalist.items() if isinstance(part, list))
+    print(f"{target}: {counts}")
+    if problems:
+        print(format_problems(problems))
+        sys.exit(1)
+    print("no problems found")
+
+
+def status(run: str) -> None:
+    """How far a run is, its rounds so far, and what the same command would do next."""
+    print(pages.status(run))
+
+
+def report(run: str) -> None:
+    """Write report.html of a run, finished or not, and print its path."""
+    print(pages.write_report(run))
+
+
+def phantom(kind: str, folder: str, **parameters: Any) -> None:
+    """Write a phantom: `phantom 2d DIR` or `phantom 3d DIR`, parameters as in docs/phantoms.md."""
+    writers: dict[str, Callable[..., Path]] = {"2d": write_phantom2d, "3d": write_phantom3d}
+    check_names([str(kind)], writers)
+    print(writers[str(kind)](folder, **parameters))
+
+
+def config_path(name: str) -> Path:
+    """configs/NAME.json, or the path itself. Raises InputError, with the names there are, where neither exists."""
+    for path in (HOME / "configs" / f"{name}.json", Path(name)):
+        if path.is_file():
+            return path
+    there = sorted(path.stem for path in (HOME / "configs").glob("*.json"))
+    raise InputError(f"no preset {name!r} in {HOME / 'configs'}: {', '.join(there) or 'the folder is missing'}")
+
+
+def shown_command(files: list[Path], values: dict[str, Any]) -> str:
+    """The bundle command, ready to be pasted into a shell."""
+    told = [part for key, value in values.items() for part in (f"--{key}", _text(value))]
+    return shlex.join(["python", "-m", "monai.bundle", "run", "--config_file", str([str(f) for f in files]), *told])
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _defaults() -> Path:
+    return HOME / "bundles" / "iltm" / "configs" / "train.json"
+
+
+def main() -> None:
+    """The door: mistakes are told in one line."""
+    tell_plainly()
+    fire.Fire({"run": run, "prepare": prepare, "status": status, "report": report, "phantom": phantom})
+
+
+if __name__ == "__main__":
+    main()
