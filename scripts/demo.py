@@ -1,6 +1,6 @@
 """The main job on a phantom of which every training image holds lesions: makes the data, runs the rounds, tells all.
 
-    python scripts/demo.py [--out runs/demo]
+python scripts/demo.py [--out runs/demo]
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,8 @@ def load_cases(
     Images, labels and locked regions lie in dataset_dir, masks beside the datalist.
 
     Args:
-        split: name, or names whose lists are put one after another; a missing list is empty.
+        split: name, or names whose lists are put one after another, a case that stands in several of them once; a
+            missing list is empty.
         datalist: JSON file; None takes the folder's own layout.
         check: read every file once and refuse what cannot be used (`require_sound`), all problems in one table.
         skip_bad: leave out cases with problems instead, and print them.
@@ -61,7 +62,7 @@ def load_cases(
     """
     names = [split] if isinstance(split, str) else list(split)
     content = read_datalist(dataset_dir, datalist)
-    cases = [{**entry, "split": name} for name in names for entry in content.get(name) or []]
+    cases = list(_once(content, names))
     root = Path(dataset_dir).resolve()
     beside = Path(datalist).resolve().parent if datalist else root
     bases = {"image": root, "label": root, "mask": beside, "lock_normal": root, "lock_anomalous": root}
@@ -74,6 +75,15 @@ def load_cases(
     if len(whole) < fewest:
         raise InputError(f"{dataset_dir}: {len(whole)} cases in {', '.join(names)}, at least {fewest} needed")
     return whole
+
+
+def _once(content: dict[str, Any], names: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """The entries of these lists; one that an earlier list holds too (the same case and image) is left out."""
+    first: dict[tuple[Any, Any], str] = {}
+    for name in names:
+        for entry in content.get(name) or []:
+            if first.setdefault((entry.get("case"), entry.get("image")), name) == name:
+                yield {**entry, "split": name}
 
 
 def image_dataset(

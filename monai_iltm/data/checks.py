@@ -15,7 +15,7 @@ from monai.config import PathLike
 from monai_iltm.data.errors import InputError
 from monai_iltm.data.files import FileReport, Finding, grid_difference, inspect_file
 
-TRUTH_KEYS = ("label", "mask")
+TRUTH_KEYS = ("label", "mask", "lock_normal", "lock_anomalous")
 Place = tuple[str, int]  # (list, index in it)
 
 
@@ -49,7 +49,7 @@ def check_cases(datalist: dict, dataset_dir: PathLike, **limits: object) -> list
 
     Found are: missing, empty, truncated or unreadable files; NaN or infinite intensities; non-finite or singular
     affines; spacings that are not positive; 4D volumes; dimensions or channels other than the majority's; constant or
-    too small images; intensities out of range; ids that are missing, double or no file names; a label or mask on
+    too small images; intensities out of range; ids that are missing, double or no file names; a label, mask or locked region on
     another grid than its image (a tenth of a voxel is allowed); too few cases. Every file is read once.
     """
     return _problems(_examine(datalist, Path(dataset_dir), Limits(**limits)))  # type: ignore[arg-type]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +25,17 @@ def load_weights(network: nn.Module, path: PathLike) -> None:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever the archive or the restricted unpickler met
-        raise InputError(f"{path}: no readable state dict ({str(error).splitlines()[0][:120]})") from error
+        told = (str(error) or type(error).__name__).splitlines()[0][:120]
+        raise InputError(f"{path}: no readable state dict ({told})") from error
+    if not isinstance(state, Mapping):
+        raise InputError(f"{path}: no state dict but {type(state).__name__}")
     expected = network.state_dict()
     missing, unknown = sorted(expected.keys() - state.keys()), sorted(state.keys() - expected.keys())
     if missing or unknown:
         raise InputError(f"{path}: weights of another network (without {missing[:2]}, with {unknown[:2]})")
-    other = [name for name in expected if expected[name].shape != state[name].shape]
+    other = [name for name in expected if expected[name].shape != getattr(state[name], "shape", None)]
     if other:
-        found, wanted = tuple(state[other[0]].shape), tuple(expected[other[0]].shape)
+        found, wanted = tuple(getattr(state[other[0]], "shape", ())), tuple(expected[other[0]].shape)
         raise InputError(f"{path}: {other[0]} is {found}, these settings need {wanted}")
     network.load_state_dict(state)
 

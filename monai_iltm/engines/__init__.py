@@ -11,9 +11,11 @@ from monai_iltm.engines import (
     optimiser,
     package,
     prior,
+    reconstruction,
     rounds,
     scoring,
     stages,
+    token_surprise,
     vqvae,
     yardsticks,
 )
@@ -28,9 +30,11 @@ __all__ = [
     "optimiser",
     "package",
     "prior",
+    "reconstruction",
     "rounds",
     "scoring",
     "stages",
+    "token_surprise",
     "vqvae",
     "yardsticks",
 ]

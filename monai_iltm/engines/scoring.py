@@ -23,7 +23,9 @@ from monai_iltm.store import ResultFolder
 def pending_cases(cases: Sequence[dict[str, Any]], output_dir: PathLike) -> list[dict[str, Any]]:
     """This rank's share of the cases that have no result in the folder yet, in order."""
     results = ResultFolder(Path(output_dir))
-    return own_share([case for case in cases if not results.record(case["case"]).is_file()])
+    pending = [case for case in cases if not results.record(case["case"]).is_file()]
+    barrier()  # a rank that is ahead must not finish a case while another still counts
+    return own_share(pending)
 
 
 def prepare_network(network: LatentPrior, weights: PathLike, device: torch.device) -> None:

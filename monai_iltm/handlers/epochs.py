@@ -71,7 +71,8 @@ class EpochHistory:
 
     def write(self, engine: Engine) -> None:
         epoch, steps = engine.state.epoch, engine.state.epoch_length or 1
-        means = {name: float(idist.all_reduce(total / steps, "AVG")) for name, total in self.sums.items()}
+        steps *= idist.get_world_size()  # every rank took as many; gloo has no mean of its own
+        means = {name: float(idist.all_reduce(total)) / steps for name, total in self.sums.items()}
         row = {"epoch": epoch, **means, **(self.extra(engine) if self.extra else {})}
         row["seconds"] = round(time.monotonic() - self.began, 3)
         if idist.get_rank() == 0:

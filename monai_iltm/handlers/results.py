@@ -25,11 +25,18 @@ class SaveResults:
 
     Args:
         output_dir: folder of the results.
-        kinds: of "surprise", "healed" and "mask" (from "pred", where the mask was made).
+        kinds: images among the results, by key, such as "surprise" and "healed"; "mask" is made from "pred" where that
+            is a label map. What is not there is left out.
+        numbers: results that go into the record, by key.
     """
 
-    def __init__(self, output_dir: PathLike, kinds: Sequence[str] = ("surprise", "healed", "mask")) -> None:
-        self.results, self.kinds = ResultFolder(Path(output_dir)), kinds
+    def __init__(
+        self,
+        output_dir: PathLike,
+        kinds: Sequence[str] = ("surprise", "healed", "mask"),
+        numbers: Sequence[str] = ("token_score", "suspect_share"),
+    ) -> None:
+        self.results, self.kinds, self.numbers = ResultFolder(Path(output_dir)), kinds, numbers
         self.began = 0.0
 
     def attach(self, engine: Engine) -> None:
@@ -48,14 +55,14 @@ class SaveResults:
     def _save(self, case: str, image: Any, result: dict[str, Any], seconds: float) -> None:
         path = image.meta["filename_or_obj"]
         affine = convert_to_numpy(image.meta["original_affine"]) if is_volume(path) else None
-        arrays = {"surprise": result["surprise"], "healed": result["healed"]}
-        if result["pred"] is not result["surprise"]:
+        arrays = {kind: result[kind] for kind in self.kinds if kind in result}
+        if "mask" in self.kinds and result["pred"] is not result["surprise"]:
             arrays["mask"] = result["pred"] > 0
-        for kind in self.kinds:
-            if kind in arrays:
-                array = _channel_last(convert_to_numpy(arrays[kind]))
-                write_image(self.results.path / result_name(case, kind, path), array, affine)
-        record = {name: float(result[name]) for name in ("token_score", "suspect_share")}
+        for kind, array in arrays.items():
+            write_image(
+                self.results.path / result_name(case, kind, path), _channel_last(convert_to_numpy(array)), affine
+            )
+        record = {name: np.asarray(result[name]).tolist() for name in self.numbers}
         write_json(self.results.record(case), {**record, "seconds": round(seconds, 3)})
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from monai.inferers import Inferer
+from monai.networks.layers import GaussianFilter
 from monai.utils import convert_to_tensor
 from torch import Tensor
 
@@ -50,7 +50,10 @@ class KDEInferer(Inferer):
         alpha, threshold, threshold_times_uniform: exactly one, the flag rule (``ops.flagging.flag_rule``).
         looks: passes of flagging (``ops.flagging.flag``).
         bandwidth_floor: eps of the kernel, in units of the intensity range.
-        smoothing: odd width in voxels of the box that the surprise is averaged over; 1 leaves it as it is.
+        levels: the flag rule's number times each of these; the map is the mean over all of them, so that a token is not
+            simply trusted or not. The first level's suspects and log-probabilities are returned. The paper: 1 alone.
+        blur: sigma in voxels of a Gaussian that image and reconstructions go through before the density: local means
+            are compared, which the scanner's noise hides less. 0, as in the paper, compares single voxels.
         seed: another seed, other draws.
 
     Source: Patel et al. 2023, section 3; flagging by p-value and several looks are ours.
@@ -65,15 +68,21 @@ class KDEInferer(Inferer):
         threshold_times_uniform: float | None = None,
         looks: int = 2,
         bandwidth_floor: float = 0.05,
-        smoothing: int = 1,
+        levels: Sequence[float] = (1.0,),
+        blur: float = 0.0,
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if smoothing < 1 or smoothing % 2 == 0:
-            raise ValueError(f"KDEInferer: smoothing is an odd width in voxels, found {smoothing}")
-        self.rule = flag_rule(alpha, threshold, threshold_times_uniform)
+        if min(draws, decodes, looks) < 1:
+            raise ValueError(f"KDEInferer: at least one of each, found {draws=}, {decodes=}, {looks=}")
+        if blur < 0 or not levels:
+            raise ValueError(f"KDEInferer: blur is at least 0 and one level is given, found {blur=}, {levels=}")
+        flag_rule(alpha, threshold, threshold_times_uniform)  # each number as it is given must make sense
+        numbers = {"alpha": alpha, "threshold": threshold, "threshold_times_uniform": threshold_times_uniform}
+        given = {name: value for name, value in numbers.items() if value is not None}
+        self.rules = [flag_rule(**{name: value * level for name, value in given.items()}) for level in levels]
         self.draws, self.decodes, self.looks = draws, decodes, looks
-        self.bandwidth_floor, self.smoothing, self.seed = bandwidth_floor, smoothing, seed
+        self.bandwidth_floor, self.blur, self.seed = bandwidth_floor, blur, seed
 
     def __call__(self, inputs: Tensor, network: Any, *args: Any, **kwargs: Any) -> Tensor:
         """Images f32 [B, C, *S] in [0, 1] and a ``LatentPrior`` -> surprise f32 [B, 1, *S], nats."""
@@ -91,20 +100,35 @@ class KDEInferer(Inferer):
     def _one(self, image: Tensor, network: LatentPrior) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         generator = self._generator(image)
         tokens = network.tokens(image)
-        suspect, log_p = flag(network.transformer, tokens, self.rule, self.looks)
+        flagged = [flag(network.transformer, tokens, rule, self.looks) for rule in self.rules]
+        scored = [self._density(image, network, tokens, suspect, generator) for suspect, _ in flagged]
+        log_density, mean = (torch.stack(parts).mean(0) for parts in zip(*scored, strict=True))
+        suspect, log_p = flagged[0]
+        return -log_density, mean, log_p, suspect
+
+    def _density(
+        self, image: Tensor, network: LatentPrior, tokens: Tensor, suspect: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Log-density of the (blurred) image among its healed versions, and the mean of those, which is not blurred."""
         healed = heal(network.transformer, tokens, suspect, self.draws, generator)
-        chunks = partial(self._decode, network, healed[:, 0], generator.initial_seed())
-        if self.draws * self.decodes * image.numel() <= MOST_HELD:
-            held = list(chunks())
-            log_density, mean = stream_log_density(image, lambda: held, self.bandwidth_floor)
-        else:
-            log_density, mean = stream_log_density(image, chunks, self.bandwidth_floor)
-        return self._smooth(-log_density), mean, log_p, suspect
+        decode = partial(self._decode, network, healed[:, 0], generator.initial_seed())
+        held = list(decode()) if self.draws * self.decodes * image.numel() <= MOST_HELD else None
+        total, count = torch.zeros_like(image), 0
+
+        def blurred() -> Iterator[Tensor]:
+            nonlocal total, count
+            for recons in decode() if held is None else held:  # [n, 1, C, *S]
+                total, count = total + recons.sum(0), count + len(recons)
+                yield self._blurred(recons.flatten(0, 1)).unflatten(0, (-1, 1))
+
+        log_density, _ = stream_log_density(self._blurred(image), blurred, self.bandwidth_floor)
+        return log_density, total / count
 
     def _generator(self, image: Tensor) -> torch.Generator:
         """On the CPU, seeded by the case's pixels and this inferer's seed."""
         content = image.cpu().contiguous().numpy().tobytes()
-        return torch.Generator().manual_seed(zlib.crc32(content) + self.seed * 2**32)
+        # Both in 32 bits: torch's generator on the CPU drops what a seed holds above them.
+        return torch.Generator().manual_seed(zlib.crc32(str(self.seed).encode(), zlib.crc32(content)))
 
     def _decode(self, network: LatentPrior, healed: Tensor, seed: int) -> Iterator[Tensor]:
         """Reconstructions [n, 1, C, *S], draw by draw, the same at every call; equal draws share one trunk."""
@@ -120,8 +144,8 @@ class KDEInferer(Inferer):
                 rows = features[which[part] - start].repeat_interleave(self.decodes, 0)
                 yield vqvae.decode_head(rows, drop=True, generator=generator)[:, None]
 
-    def _smooth(self, surprise: Tensor) -> Tensor:
-        if self.smoothing == 1:
-            return surprise
-        pool = {4: F.avg_pool2d, 5: F.avg_pool3d}[surprise.ndim]
-        return pool(surprise, self.smoothing, 1, self.smoothing // 2, count_include_pad=False)
+    def _blurred(self, images: Tensor) -> Tensor:
+        """Images [N, C, *S] as the density sees them."""
+        if self.blur == 0:
+            return images
+        return GaussianFilter(images.ndim - 2, self.blur)(images)

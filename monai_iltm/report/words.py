@@ -90,7 +90,7 @@ def accuracy(story: Story) -> str:
     if first is last:
         text = f"Average precision on the test images is {start:.3f} in {first.name.lower()}"
     else:
-        how = "rose" if end > start else "fell"
+        how = "stayed" if abs(end - start) < 0.0005 else "rose" if end > start else "fell"
         text = f"Average precision on the test images {how} from {start:.3f} in {first.name.lower()} to {end:.3f}"
         text += f" in {last.name.lower()}"
     oracle = next((_precision(stage) for stage in story.brackets if stage.name == "Oracle masks"), None)

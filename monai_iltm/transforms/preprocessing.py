@@ -14,10 +14,10 @@ from monai.transforms import (
     MapTransform,
     Resized,
     ScaleIntensityRanged,
-    ScaleIntensityRangePercentilesd,
     Spacingd,
     SpatialPadd,
 )
+from monai.transforms.utils_pytorch_numpy_unification import percentile
 from monai.utils import convert_to_numpy, convert_to_tensor
 
 from monai_iltm.data.errors import InputError
@@ -63,7 +63,7 @@ def preprocessing(
     if masks:
         steps.append(_Binaryd(masks, allow_missing_keys=True))
     if resize:
-        modes = [linear, *["nearest"] * len(masks)]
+        modes = [linear, *["nearest-exact"] * len(masks)]  # "nearest" would move a mask by half a voxel
         smooth = [True, *[False] * len(masks)]
         steps.append(Resized(keys, image_size, mode=modes, anti_aliasing=smooth, allow_missing_keys=True))
     else:
@@ -96,9 +96,22 @@ def scale_intensity(array: np.ndarray, intensity_range: Sequence[float] | None) 
 
 def _scaling(intensity_range: Sequence[float] | None) -> MapTransform:
     if intensity_range is None:
-        return ScaleIntensityRangePercentilesd(["image"], *PERCENTILES, 0.0, 1.0, clip=True)
+        return _ByPercentilesd(["image"])
     low, high = intensity_range
     return ScaleIntensityRanged(["image"], low, high, 0.0, 1.0, clip=True)
+
+
+class _ByPercentilesd(MapTransform):
+    """Scales by the image's own percentiles; refuses an image whose percentiles are one value."""
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        low, high = (float(percentile(data["image"], q)) for q in PERCENTILES)
+        if low == high:
+            raise InputError(
+                f"{_name(data)}: nearly all of its intensities are {low:g}, so that its own percentiles cannot scale "
+                "them: state intensity_range"
+            )
+        return ScaleIntensityRanged(self.keys, low, high, 0.0, 1.0, clip=True)(data)
 
 
 class _Checkd(MapTransform):
@@ -146,4 +159,5 @@ class _Binaryd(MapTransform):
 
 
 def _name(data: Mapping[Hashable, Any]) -> str:
-    return str(data.get("case") or data["image"].meta.get("filename_or_obj", "image"))
+    meta = getattr(data["image"], "meta", {})
+    return str(data.get("case") or meta.get("filename_or_obj", "image"))

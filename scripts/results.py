@@ -1,0 +1,176 @@
+"""The measured results: run the main job on a data set, and write docs/results.md from what the runs have left.
+
+python scripts/results.py run phantom_hard_2d
+python scripts/results.py write
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import fire
+
+from monai_iltm.__main__ import config_path, shown_command
+from monai_iltm.data.documents import read_json, write_json
+from monai_iltm.data.errors import InputError
+from monai_iltm.data.phantom2d import write_phantom2d
+from monai_iltm.data.phantom3d import write_phantom3d
+from monai_iltm.engines.door import tell_plainly
+from monai_iltm.store import RunFolder
+
+HOME = Path(__file__).resolve().parents[1]
+RUNS = HOME / "runs" / "results"
+MEASURED = Path(os.environ.get("ILTM_DATA", HOME.parent / "shared" / "data"))
+# name -> (title, presets in order, folder under the measuring data; None: a phantom that is made)
+SETS: dict[str, tuple[str, tuple[str, ...], str | None]] = {
+    "phantom2d": ("Phantom 2D, every training image contaminated", ("phantom2d",), None),
+    "phantom2d_paper": ("The same, in paper mode", ("phantom2d", "paper_mode"), None),
+    "phantom_hard_2d": ("The fixed hard 2D phantom", ("phantom_hard_2d",), "phantom_hard_2d"),
+    "magnetic_tile": ("Magnetic tile defects at 80 % contamination", ("magnetic_tile",), "magnetic_tile"),
+    "sts_pet": ("Soft-tissue sarcoma FDG-PET, a tumour in every volume", ("sts_pet",), "sts_fdgpet_3d"),
+    "phantom3d": ("Phantom 3D, 64 x 64 x 96", ("phantom3d",), None),
+}
+COLUMNS = {
+    "AUROC": "auroc",
+    "AP": "average_precision",
+    "AUPRO": "aupro",
+    "Dice": "best_dice",
+    "image AUROC": "image_auroc",
+    "AUROC*": "anomalous_auroc",
+    "AP*": "anomalous_average_precision",
+    "Dice*": "anomalous_best_dice",
+    "resid. AUROC": "residual_auroc",
+    "resid. AP": "residual_average_precision",
+    "resid. Dice": "residual_best_dice",
+}
+TRIVIAL = {"raw_intensity": "raw intensity", "robust_z": "robust z-score", "vqvae_residual": "VQ-VAE residual"}
+
+
+def run(name: str, threads: int = 2, **settings: Any) -> None:
+    """The bundle command of one set into runs/results/NAME, from where it stopped; its duration is noted."""
+    if name not in SETS:
+        raise InputError(f"no set {name!r}: {', '.join(SETS)}")
+    _, presets, measured = SETS[name]
+    data = MEASURED / measured if measured else _phantom(presets[0])
+    if not data.is_dir():
+        raise InputError(f"{data}: not there; set ILTM_DATA to the folder of measuring data")
+    bundle, out = HOME / "bundles" / "iltm", RUNS / name
+    files = [bundle / "configs" / "train.json", *(config_path(preset) for preset in presets)]
+    values = {"bundle_root": str(bundle), "dataset_dir": str(data), "output_dir": str(out), **settings}
+    command = shown_command(files, values)
+    print(command, flush=True)
+    arguments = ["--config_file", str([str(path) for path in files])]
+    arguments += [part for key, value in values.items() for part in (f"--{key}", str(value))]
+    before = read_json(out / "effort.json")["minutes"] if (out / "effort.json").is_file() else 0.0
+    began = time.monotonic()
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    code = subprocess.call([sys.executable, "-m", "monai.bundle", "run", *arguments], env=environment)
+    if out.is_dir():
+        minutes = before + (time.monotonic() - began) / 60
+        shown = command.replace(str(HOME) + "/", "").replace(str(MEASURED), "$ILTM_DATA")
+        write_json(out / "effort.json", {"minutes": round(minutes, 1), "threads": threads, "command": shown})
+    sys.exit(code)
+
+
+def write() -> None:
+    """docs/results.md from every run in runs/results that has a finished round, with the notes in docs/notes."""
+    parts = [HEAD]
+    for name, (title, presets, _) in SETS.items():
+        folder = RunFolder(RUNS / name)
+        if folder.rounds():
+            parts.append(_section(name, title, presets, folder))
+    path = HOME / "docs" / "results.md"
+    path.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    print(path)
+
+
+HEAD = f"""# Results
+
+Written by `python scripts/results.py write` from runs made by `python scripts/results.py run NAME`, on a CPU
+({platform.machine()}, 2 threads). One seed each. Nothing was chosen on test labels: they are read after the rounds.
+
+AUROC, AP (average precision), AUPRO (false-positive limit 0.3) and Dice (pooled, at its best threshold) are over the
+pixels of all test images; columns with * over the images that hold an anomaly alone; "resid." scores by |image - healed
+mean| instead of the kernel density. Suspect: share of the training tokens that the next round leaves out; recall and
+precision: of those tokens against the pooled truth, shown only. Oracle masks and clean training are the bracket: the
+same prior with the true anomalies left out, and from images without any. They choose nothing."""
+
+
+def _section(name: str, title: str, presets: tuple[str, ...], folder: RunFolder) -> str:
+    lines = [
+        f"## {title}",
+        "",
+        f"Presets: {', '.join(presets)}; set `{name}`, seed {read_json(folder.record)['seed']}.",
+    ]
+    if (folder.path / "effort.json").is_file():
+        effort = read_json(folder.path / "effort.json")
+        lines[-1] += f" {effort['minutes']} minutes on {effort['threads']} threads, yardsticks included."
+        lines += ["", "```", effort["command"], "```"]
+    lines += ["", *_table(_rows(folder))]
+    apart = _apart(folder)
+    if apart:
+        lines += ["", "Kinds reported apart:", "", *_table(apart)]
+    notes = HOME / "docs" / "notes" / f"{name}.md"
+    if notes.is_file():
+        lines += ["", notes.read_text(encoding="utf-8").strip()]
+    return "\n".join(lines)
+
+
+def _rows(folder: RunFolder) -> list[dict[str, str]]:
+    rows = []
+    if folder.trivial.is_file():
+        trivial = read_json(folder.trivial)
+        rows += [{"": TRIVIAL[name], **_figures(figures)} for name, figures in trivial.items()]
+    for one in folder.rounds():
+        record = read_json(one.record)
+        masks = {"suspect": f"{100 * record['suspect_tokens'] / record['tokens']:.1f} %"}
+        masks |= {key: f"{value:.2f}" for key, value in record["training_mask"].items()}
+        rows.append({"": f"round {one.index}", **masks, **_figures(_metrics(one.metrics))})
+    for end, title in (("oracle", "oracle masks"), ("clean", "clean training")):
+        if folder.bracket(end).record.is_file():
+            rows.append({"": title, **_figures(_metrics(folder.bracket(end).metrics))})
+    return rows
+
+
+def _apart(folder: RunFolder) -> list[dict[str, str]]:
+    rows = []
+    for one in folder.rounds():
+        figures = {k.removeprefix("apart_"): v for k, v in _metrics(one.metrics).items() if k.startswith("apart_")}
+        if figures:
+            rows.append({"": f"round {one.index}", **_figures(figures)})
+    return rows
+
+
+def _metrics(path: Path) -> dict[str, float]:
+    return read_json(path) if path.is_file() else {}
+
+
+def _figures(figures: dict[str, float]) -> dict[str, str]:
+    return {title: f"{figures[key]:.3f}" for title, key in COLUMNS.items() if key in figures}
+
+
+def _table(rows: list[dict[str, str]]) -> list[str]:
+    order = ["", "suspect", "recall", "precision", *COLUMNS]
+    columns = [name for name in order if any(name in row for row in rows)]
+    head = ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
+    return head + ["| " + " | ".join(row.get(name, "") for name in columns) + " |" for row in rows]
+
+
+def _phantom(preset: str) -> Path:
+    folder = HOME / "runs" / "data" / preset
+    if preset == "phantom3d":
+        write_phantom3d(folder, training=24, testing=12, clean=12)
+    else:
+        write_phantom2d(folder)
+    return folder
+
+
+if __name__ == "__main__":
+    tell_plainly()
+    fire.Fire({"run": run, "write": write})

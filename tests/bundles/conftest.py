@@ -1,0 +1,154 @@
+"""Tiny data, tiny settings, and the ways a bundle is run: in this process, by its command, by torchrun."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from monai.bundle import ConfigParser, ConfigWorkflow
+
+from monai_iltm.data.phantom2d import write_phantom2d
+from monai_iltm.engines.stages import config_files
+
+PROJECT = Path(__file__).resolve().parents[2]
+BUNDLES = sorted(path for path in (PROJECT / "bundles").iterdir() if path.is_dir())
+CONFIGS = [
+    pytest.param(bundle, config, id=f"{bundle.name}-{config}")
+    for bundle in BUNDLES
+    for config in ("train", "inference", "evaluate")
+    if (bundle / "configs" / f"{config}.json").is_file()
+]
+# What makes any bundle small; each config takes what it knows.
+TINY = {
+    "image_size": [32, 32],
+    "vqvae_widths": [8, 8],
+    "vqvae_residual_layers": 1,
+    "num_codes": 8,
+    "code_features": 4,
+    "vqvae_epochs": 2,
+    "vqvae_batch_size": 4,
+    "prior_width": 16,
+    "prior_depth": 1,
+    "prior_heads": 2,
+    "groups": 2,
+    "prior_epochs": 2,
+    "first_prior_epochs": None,
+    "prior_batch_size": 4,
+    "augmented_versions": 0,
+    "draws": 3,
+    "decodes": 2,
+    "max_rounds": 1,
+    "bracket": False,
+}
+# Whose weights a bundle needs: (its setting, the bundle that trains them).
+NEEDS = {"masked_transformer": {"vqvae_weights": "vqvae"}, "kde_inferer": {"weights": "masked_transformer"}}
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Every folder in bundles/ for a test of ``bundle``, every config that can run for one of ``config`` too."""
+    if {"bundle", "config"} <= set(metafunc.fixturenames):
+        metafunc.parametrize(("bundle", "config"), CONFIGS)
+    elif "bundle" in metafunc.fixturenames:
+        metafunc.parametrize("bundle", BUNDLES, ids=lambda path: path.name)
+
+
+@pytest.fixture(scope="session")
+def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of 6 training, 3 test and 4 clean pictures."""
+    return write_phantom2d(tmp_path_factory.mktemp("phantom"), training=6, testing=3, clean=4, size=32).parent
+
+
+@pytest.fixture(scope="session")
+def tiny(phantom: Path) -> dict[str, Any]:
+    """Small settings with the phantom as data set."""
+    return {**TINY, "dataset_dir": str(phantom)}
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory: pytest.TempPathFactory, tiny: dict[str, Any]) -> Callable[[str], dict[str, str]]:
+    """Bundle name -> the settings that name weights for it, trained once a session."""
+
+    @cache
+    def model(name: str) -> str:
+        out = tmp_path_factory.mktemp(name)
+        run_config(PROJECT / "bundles" / name, "train", **tiny, **needed(name), output_dir=str(out))
+        return str(out / "model.pt")
+
+    def needed(name: str, config: str = "train") -> dict[str, str]:
+        told = {setting: model(other) for setting, other in NEEDS.get(name, {}).items()}
+        return told if config == "train" or "weights" in told else {"weights": model(name)}
+
+    return needed
+
+
+@pytest.fixture
+def run(tiny: dict[str, Any]) -> Callable[..., SimpleNamespace]:
+    """Run a bundle's config in this process with tiny settings, others on top."""
+    return lambda bundle, config, **settings: run_config(bundle, config, **{**tiny, **settings})
+
+
+@pytest.fixture
+def command() -> Callable[..., subprocess.CompletedProcess]:
+    """Run `python -m monai.bundle run` in a folder: config files, then settings; ``ranks`` starts it by torchrun."""
+    return run_command
+
+
+def run_config(bundle: Path, config: str, **settings: Any) -> SimpleNamespace:
+    """A bundle's config from initialize to finalize: what check_properties finds missing, and the parser."""
+    files = [str(path) for path in config_files(bundle, config)]
+    known = {key for path in files for key in ConfigParser.load_config_file(path)}
+    with undisturbed():
+        workflow = ConfigWorkflow(
+            config_file=files,
+            meta_file=str(bundle / "configs" / "metadata.json"),
+            logging_file=False,
+            workflow_type="train" if config == "train" else "infer",
+            bundle_root=str(bundle),
+            **{key: value for key, value in settings.items() if key in known},
+        )
+        workflow.initialize()
+        missing = workflow.check_properties()
+        workflow.run()
+        workflow.finalize()
+    return SimpleNamespace(missing=missing, parser=workflow.parser)
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """A workflow sets sys.path, the excepthook and the loggers; a test process must not keep them."""
+    path, hook, root = list(sys.path), sys.excepthook, logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "parsing config_file", UserWarning)  # MONAI's word on foreign configs
+            yield
+    finally:
+        sys.path[:], sys.excepthook = path, hook
+        root.handlers[:], root.level = handlers, level
+
+
+def run_command(folder: Path, *files: str, ranks: int = 0, **settings: Any) -> subprocess.CompletedProcess:
+    """The command as a user types it."""
+    given = json.dumps(list(files)).replace('"', "'") if len(files) > 1 else files[0]
+    told = [part for key, value in settings.items() for part in (f"--{key}", as_text(value))]
+    launcher = ["torch.distributed.run", "--standalone", f"--nproc_per_node={ranks}", "-m"] if ranks else []
+    line = [sys.executable, "-m", *launcher, "monai.bundle", "run", "--config_file", given, *told]
+    quiet = {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore:parsing config_file:UserWarning"}
+    return subprocess.run(
+        line, cwd=folder, env={**os.environ, **quiet}, capture_output=True, text=True, timeout=300, check=False
+    )
+
+
+def as_text(value: Any) -> str:
+    return value if isinstance(value, str) else str(value)

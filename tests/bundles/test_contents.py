@@ -1,0 +1,165 @@
+"""What a bundle's folder must hold, and what no file in it may."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from monai.bundle import verify_metadata
+
+from monai_iltm import __version__
+from monai_iltm.data.contamination import sha256
+
+PROJECT = Path(__file__).resolve().parents[2]
+REQUIRED = ("LICENSE", "configs/metadata.json", "configs/logging.conf", "docs/README.md")
+WITHOUT_INFERENCE = {"iltm"}  # it leaves a kde_inferer bundle that does it
+SECTIONS = (
+    "Model Overview",
+    "Model Description",
+    "Data",
+    "Training configuration",
+    "Performance",
+    "MONAI Bundle Commands",
+    "Limitations",
+    "References",
+    "License",
+)
+MOST_BYTES = 25 * 2**20
+ABSOLUTE = re.compile(r"(?<![\w.@'\]/])/(home|root|work|tmp|usr|opt|mnt|data|workspace)\b|[A-Za-z]:\\")
+
+
+def configs(bundle: Path) -> list[Path]:
+    return sorted((bundle / "configs").glob("*.json"))
+
+
+def strings(content: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """Top key and value of every string in a config."""
+    if isinstance(content, str):
+        yield key, content
+    elif isinstance(content, dict):
+        for name, value in content.items():
+            yield from strings(value, key or name)
+    elif isinstance(content, list):
+        for value in content:
+            yield from strings(value, key)
+
+
+def expressions(path: Path) -> Iterator[tuple[str, ast.AST]]:
+    """Text and syntax tree of every expression of a config, imports aside."""
+    for key, text in strings(json.loads(path.read_text())):
+        if text.startswith("$") and key != "imports":
+            yield text, ast.parse(re.sub(r"@[\w:]+", lambda ref: re.sub(r"\W", "_", ref[0]), text[1:]), mode="eval")
+
+
+def is_path(node: ast.BinOp) -> bool:
+    """A reference and a text, put together by +."""
+    ends = (node.left, node.right)
+    return isinstance(node.op, ast.Add) and any(isinstance(n, ast.Constant) and isinstance(n.value, str) for n in ends)
+
+
+def test_required_files(bundle):
+    assert [name for name in REQUIRED if not (bundle / name).is_file()] == []
+    assert (bundle / "configs" / "inference.json").is_file() or bundle.name in WITHOUT_INFERENCE
+    assert (bundle / "LICENSE").read_bytes() == (PROJECT / "LICENSE").read_bytes()
+
+
+def test_no_code_no_weights_no_large_file(bundle):
+    files = [path for path in bundle.rglob("*") if path.is_file() and "models" not in path.parts]
+    assert [path for path in files if path.suffix not in ("", ".json", ".conf", ".md")] == []
+    assert [path for path in files if path.stat().st_size > MOST_BYTES] == []
+
+
+def test_json_is_written_in_one_way(bundle):
+    """Four spaces, and, because a dump has none, no key twice."""
+    for path in configs(bundle):
+        text = path.read_text()
+        assert text == json.dumps(json.loads(text), indent=4) + "\n", path
+
+
+def test_no_path_of_one_machine(bundle):
+    for path in [*configs(bundle), bundle / "configs" / "logging.conf", bundle / "docs" / "README.md"]:
+        assert ABSOLUTE.search(path.read_text()) is None, path
+        if path.suffix == ".json":
+            assert [text for _, text in strings(json.loads(path.read_text())) if text.startswith(("/", "~"))] == []
+
+
+def test_no_logic_in_json(bundle):
+    for path in configs(bundle):
+        for text, tree in expressions(path):
+            for node in ast.walk(tree):
+                assert not isinstance(node, (ast.Lambda, ast.comprehension)), f"{path}: {text}"
+                assert not isinstance(node, ast.BinOp) or is_path(node), f"{path}: {text}"
+
+
+@pytest.mark.parametrize("text", ["$lambda x: x", "$@a * 2", "$@a - @b", "$[x for x in @a]"])
+def test_logic_would_be_found(tmp_path, text):
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "train.json").write_text(json.dumps({"a": 1, "b": {"c": [text]}}))
+    with pytest.raises(AssertionError):
+        test_no_logic_in_json(tmp_path)
+
+
+def test_metadata_keeps_the_schema(bundle):
+    """MONAI downloads a schema only where there is none at filepath; it wants a hash of the one that is there."""
+    schema = Path(__file__).with_name("metadata_schema.json")
+    told = {"filepath": str(schema), "hash_val": sha256(schema), "hash_type": "sha256"}
+    verify_metadata(meta_file=str(bundle / "configs" / "metadata.json"), **told)
+
+
+def test_versions(bundle):
+    metadata = json.loads((bundle / "configs" / "metadata.json").read_text())
+    assert metadata["version"] == list(metadata["changelog"])[0]
+    pins = dict(re.findall(r"^([\w.-]+)==([\w.]+)", (PROJECT / "constraints.txt").read_text(), re.M))
+    told = {"monai": metadata["monai_version"], "torch": metadata["pytorch_version"], "numpy": metadata["numpy_version"]}
+    told |= metadata["required_packages_version"]
+    assert told.pop("monai-iltm") == __version__
+    assert told == {name: pins[name] for name in told}
+
+
+def test_readme_has_the_sections(bundle):
+    text = (bundle / "docs" / "README.md").read_text()
+    headings = re.findall(r"^#+ (.+)$", text, re.M)
+    assert [name for name in headings if name in SECTIONS] == list(SECTIONS)
+    assert "research use only" in text
+    assert "not a medical device" in text
+
+
+def test_readme_names_what_exists(bundle):
+    """Config files and settings of the commands."""
+    blocks = re.findall(r"^```\n(.+?)^```", (bundle / "docs" / "README.md").read_text(), re.M | re.S)
+    lines = [line for block in blocks for line in block.splitlines() if "monai.bundle run" in line]
+    assert lines
+    for line in lines:
+        files = re.findall(r"[\w./]*configs/\w+\.json", line)
+        known: set[str] = {"config_file", "standalone", "nproc_per_node"}
+        for name in files:
+            path = (bundle / name).resolve()
+            path = path if path.is_file() else PROJECT / "bundles" / "kde_inferer" / name  # what a run of iltm leaves
+            assert path.is_file(), line
+            known |= set(json.loads(path.read_text()))
+        assert files
+        assert set(re.findall(r"--(\w+)", line)) <= known, line
+
+
+def test_one_setting_one_default():
+    """A setting that several bundles share has one default, so that a model trained by default is found by default."""
+    paths = {"output_dir", "split", "stage_name", "kinds", "numbers", "val_interval", "weights"}
+    shared: dict[str, dict[str, list[str]]] = {}
+    for path in sorted((PROJECT / "bundles").glob("*/configs/*.json")):
+        if path.stem in ("train", "inference"):
+            for key, value in json.loads(path.read_text()).items():
+                plain = not isinstance(value, dict) and key not in paths | {"imports", "initialize", "run", "handlers"}
+                if plain or key in ("vqvae", "grid", "transformer"):
+                    shared.setdefault(key, {}).setdefault(json.dumps(value), []).append(str(path.relative_to(PROJECT)))
+    assert {key: found for key, found in shared.items() if len(found) > 1} == {}
+
+
+def test_one_vqvae():
+    config = json.loads((PROJECT / "bundles" / "vqvae" / "configs" / "train.json").read_text())
+    for name in ("iltm/configs/train.json", "kde_inferer/configs/inference.json", "masked_transformer/configs/train.json"):
+        assert json.loads((PROJECT / "bundles" / name).read_text())["vqvae"] == config["network_def"], name
