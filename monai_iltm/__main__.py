@@ -59,7 +59,7 @@ def prepare(folder: str, preset: str | None = None, out: str | None = None) -> N
     if preset is not None:
         parser = ConfigParser(ConfigParser.load_config_files([str(_defaults()), str(config_path(preset))]))
         layout = parser.get_parsed_content("layout")
-        limits["value_range"] = parser["intensity_range"]
+        limits = parser.get_parsed_content("limits")
     datalist, problems = prepare_folder(folder, layout, **limits)
     target = Path(out) if out else Path(folder) / "datalist.json"
     if not target.is_file():

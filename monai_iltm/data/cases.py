@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from monai.data import CacheDataset, Dataset
 from monai.transforms import Compose, EnsureTyped, SelectItemsd
 
 from monai_iltm.data.checks import require_sound
+from monai_iltm.data.documents import read_json
 from monai_iltm.data.errors import InputError
 from monai_iltm.data.layouts import folder_cases, manifest_cases
 from monai_iltm.data.tree import require_folder
@@ -28,10 +28,7 @@ def read_datalist(dataset_dir: PathLike, datalist: PathLike | None = None) -> di
     path = Path(datalist)
     if not path.is_file():
         raise InputError(f"{path}: datalist not found")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path}: not a JSON file ({error})") from error
+    content = read_json(path)
     if not isinstance(content, dict):
         raise InputError(f'{path}: expected an object with lists such as "training" and "testing"')
     return content
@@ -94,8 +91,9 @@ def image_dataset(
     The share ``cache_rate`` of the preprocessed images is held in memory. Draws come from the state of the dataset's
     ``transform``.
     """
-    steps = [transform, SelectItemsd(["image"]), EnsureTyped(["image"], track_meta=False)]
-    whole = Compose([*steps, augmentation] if augmentation is not None else steps).flatten()
+    plain = EnsureTyped(["image"], track_meta=False)
+    steps = [transform, SelectItemsd(["image"]), plain]
+    whole = Compose([*steps, augmentation, plain] if augmentation is not None else steps).flatten()
     if cache_rate == 0:
         return Dataset(data, whole)
     return CacheDataset(data, whole, cache_rate=cache_rate, num_workers=None, progress=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,6 +11,7 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import nibabel as nib
+import numpy as np
 from monai.config import PathLike
 
 from monai_iltm.data.errors import InputError
@@ -34,11 +36,14 @@ class Limits:
     """What a sound set is held to.
 
     min_size: smallest allowed extent of every axis, one number or one an axis, which also fixes the number of axes.
+    max_size: largest extent, one an axis, after resampling to `spacing` mm (None: as the file has it).
     value_range: lowest and highest intensity; `tolerance` of its width may be overstepped (0.01 = 1 %).
     fewest: training cases needed (of a list without "training": cases altogether).
     """
 
     min_size: int | Sequence[int] | None = None
+    max_size: Sequence[int] | None = None
+    spacing: Sequence[float] | None = None
     value_range: tuple[float, float] | None = None
     tolerance: float = 0.01
     fewest: int = 2
@@ -49,8 +54,8 @@ def check_cases(datalist: dict, dataset_dir: PathLike, **limits: object) -> list
 
     Found are: missing, empty, truncated or unreadable files; NaN or infinite intensities; non-finite or singular
     affines; spacings that are not positive; 4D volumes; dimensions or channels other than the majority's; constant or
-    too small images; intensities out of range; ids that are missing, double or no file names; a label, mask or locked region on
-    another grid than its image (a tenth of a voxel is allowed); too few cases. Every file is read once.
+    too small images; intensities out of range; ids that are missing, double or no file names; a label, mask or locked
+    region on another grid than its image (a tenth of a voxel is allowed); too few cases. Every file is read once.
     """
     return _problems(_examine(datalist, Path(dataset_dir), Limits(**limits)))  # type: ignore[arg-type]
 
@@ -141,6 +146,7 @@ def _image_findings(image: FileReport, usual: tuple[int, int], limits: Limits) -
     if image.channels != channels:
         yield "mixed channels", f"{image.channels}, most images have {channels}"
     yield from _size_findings(image.shape, limits.min_size)
+    yield from _excess_findings(image, limits)
     if limits.value_range is not None:
         low, high = limits.value_range
         slack = limits.tolerance * (high - low)
@@ -157,6 +163,17 @@ def _size_findings(shape: tuple[int, ...], min_size: int | Sequence[int] | None)
         yield "wrong number of dimensions", f"{len(shape)}D, expected {len(smallest)}D"
     elif any(size < least for size, least in zip(shape, smallest, strict=True)):
         yield "image too small", f"{shape}, smallest grid {smallest}"
+
+
+def _excess_findings(image: FileReport, limits: Limits) -> Iterator[Finding]:
+    if limits.max_size is None or image.shape is None or len(limits.max_size) != len(image.shape):
+        return
+    size = list(image.shape)
+    if limits.spacing is not None and image.affine is not None and np.isfinite(image.affine).all():
+        lengths = np.linalg.norm(image.affine[:3, :3], axis=0)[: len(size)]
+        size = [math.ceil(n * length / mm) for n, length, mm in zip(size, lengths, limits.spacing, strict=True)]
+    if any(n > most for n, most in zip(size, limits.max_size, strict=True)):
+        yield "image too large", f"{tuple(size)} on the model's grid, which holds {tuple(limits.max_size)}"
 
 
 def _truth_findings(key: str, image: FileReport, truth: FileReport) -> Iterator[Finding]:

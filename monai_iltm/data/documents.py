@@ -15,8 +15,11 @@ from monai_iltm.data.errors import InputError
 
 
 def read_json(path: PathLike) -> Any:
-    """The content of a JSON file."""
-    return json.loads(Path(path).read_text(encoding="utf-8"))
+    """The content of a JSON file. Raises InputError where it is damaged."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path}: not a JSON file ({error})") from error
 
 
 def write_json(path: PathLike, content: Any) -> None:

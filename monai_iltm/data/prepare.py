@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from monai.config import PathLike
 
@@ -18,25 +19,37 @@ STATED_PAIRS = ("manifest.csv", "datalist.json")
 def prepare(
     folder: PathLike,
     layout: Callable[[PathLike], dict] | None = None,
-    min_size: int | Sequence[int] | None = None,
-    value_range: tuple[float, float] | None = None,
-    tolerance: float = 0.01,
-    fewest: int = 2,
+    **limits: Any,
 ) -> tuple[dict, list[Problem]]:
     """The datalist of a folder and all its problems (`check_cases`), with masks that have no image.
 
     layout: folder -> datalist, one of `monai_iltm.data.layouts`; None takes `manifest_cases` where a manifest.csv lies
-    in the folder, else `folder_cases`. The other arguments are the fields of `Limits`. Nothing is written.
+    in the folder, else `folder_cases`. limits: the fields of `Limits`. Nothing is written.
     Raises InputError where the folder itself, its manifest or its datalist cannot be read.
     """
     root = require_folder(folder)
     if layout is None:
         layout = manifest_cases if (root / "manifest.csv").is_file() else folder_cases
     datalist = layout(root)
-    problems = check_cases(
-        datalist, root, min_size=min_size, value_range=value_range, tolerance=tolerance, fewest=fewest
-    )
+    problems = check_cases(datalist, root, **limits)
     return datalist, [*problems, *_stray_masks(root, datalist)]
+
+
+def image_limits(
+    image_size: Sequence[int],
+    factor: int,
+    expected_range: tuple[float, float] | None = None,
+    spacing: Sequence[float] | None = None,
+    resize: bool = False,
+) -> dict[str, Any]:
+    """The fields of `Limits` that a model's grid sets: at least one token an axis, and not more than it holds.
+
+    factor: voxels a token and axis. expected_range: of the intensities, None: any. Images that are resized may be of
+    any size, and of any spacing.
+    """
+    smallest = tuple(factor for _ in image_size)
+    room = None if resize else tuple(image_size)
+    return {"min_size": smallest, "max_size": room, "spacing": spacing, "value_range": expected_range}
 
 
 def _stray_masks(root: Path, datalist: dict) -> list[Problem]:

@@ -33,9 +33,9 @@ def load_weights(network: nn.Module, path: PathLike) -> None:
     missing, unknown = sorted(expected.keys() - state.keys()), sorted(state.keys() - expected.keys())
     if missing or unknown:
         raise InputError(f"{path}: weights of another network (without {missing[:2]}, with {unknown[:2]})")
-    other = [name for name in expected if expected[name].shape != getattr(state[name], "shape", None)]
+    other = [name for name in expected if expected[name].shape != state[name].shape]
     if other:
-        found, wanted = tuple(getattr(state[other[0]], "shape", ())), tuple(expected[other[0]].shape)
+        found, wanted = tuple(state[other[0]].shape), tuple(expected[other[0]].shape)
         raise InputError(f"{path}: {other[0]} is {found}, these settings need {wanted}")
     network.load_state_dict(state)
 

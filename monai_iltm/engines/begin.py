@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
@@ -14,11 +14,13 @@ from monai.config import PathLike
 from monai_iltm.data.cases import read_datalist
 from monai_iltm.data.checks import require_sound
 from monai_iltm.data.contamination import sha256
-from monai_iltm.data.documents import write_csv, write_json
+from monai_iltm.data.documents import read_json, write_csv, write_json
+from monai_iltm.data.errors import InputError
 from monai_iltm.engines.distributed import barrier, is_main
 from monai_iltm.engines.door import require_writable
 from monai_iltm.store import RunFolder, open_run
 
+SPLITS = ("training", "testing", "testing_apart")  # what the results rest on
 PACKAGES = ("monai_iltm", "monai", "torch", "pytorch-ignite", "numpy", "nibabel")
 # These may differ when a run is taken up again: none of them changes what a finished round holds.
 FREE = ("dataset_dir", "max_rounds", "tolerance", "skip_bad", "bracket", "tracking", "cache_rate", "false_alarm")
@@ -30,8 +32,7 @@ def begin_run(
     settings: Mapping[str, Any],
     layout: Callable[[PathLike], dict] = read_datalist,
     skip_bad: bool = False,
-    value_range: Sequence[float] | None = None,
-    tolerance: float = 0.01,
+    limits: Mapping[str, Any] | None = None,
 ) -> RunFolder:
     """Check all data, then begin the run or go on with it.
 
@@ -39,7 +40,7 @@ def begin_run(
         settings: what decides the result (``FREE`` ones aside), for ``run.json``.
         layout: folder -> datalist, one of ``data.layouts``.
         skip_bad: leave cases with problems out, and list them in skipped.csv; else all problems are one error.
-        value_range: intensities expected, with ``tolerance`` of slack; None: any.
+        limits: what every image is held to, see ``image_limits``.
 
     Raises:
         InputError: bad data; a folder that cannot be written; a run there with other settings or data.
@@ -48,8 +49,7 @@ def begin_run(
     if is_main():
         require_writable(output_dir)
         datalist = layout(dataset_dir)
-        limits = {"value_range": value_range, "tolerance": tolerance}
-        sound, problems = require_sound(datalist, dataset_dir, skip_bad, **limits)
+        sound, problems = require_sound(datalist, dataset_dir, skip_bad, **(limits or {}))
         if problems:
             rows = [{"case": p.case, "file": p.file, "problem": p.what, "found": p.found} for p in problems]
             write_csv(run.path / "skipped.csv", rows)
@@ -57,15 +57,27 @@ def begin_run(
         kept = {name: value for name, value in settings.items() if name not in FREE}
         inputs = _hashes(sound, Path(dataset_dir))
         open_run(run.path, kept, inputs, str(Path(dataset_dir).resolve()), **_about(settings))
-        if not run.datalist.is_file():
-            write_json(run.datalist, sound)
+        _require_same_lists(run, sound)
+        write_json(run.datalist, sound)  # anew each time: labels and locked regions may have come since
     barrier()
     return run
 
 
+def _require_same_lists(run: RunFolder, datalist: dict[str, Any]) -> None:
+    """A case must not change sides within a run: what a round was trained on is no test for it."""
+    before = read_json(run.datalist) if run.datalist.is_file() else datalist
+    for part in SPLITS:
+        there, here = ({entry["case"] for entry in lists.get(part) or []} for lists in (before, datalist))
+        if there != here:
+            raise InputError(
+                f"{run.path} holds a run with another {part} list, {min(there ^ here)} among others: choose another "
+                "output folder"
+            )
+
+
 def _hashes(datalist: dict[str, Any], root: Path) -> dict[str, str]:
     """sha256 of every training and test image, by case id."""
-    entries = [entry for part in ("training", "testing") for entry in datalist.get(part) or []]
+    entries = [entry for part in SPLITS for entry in datalist.get(part) or []]
     return {entry["case"]: sha256(root / entry["image"]) for entry in entries}
 
 

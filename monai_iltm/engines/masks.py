@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from monai.config import PathLike
 from monai.transforms import Compose
 from monai.utils import convert_to_tensor
 from torch import Tensor
 
+from monai_iltm.data.checks import shown_path
 from monai_iltm.data.documents import write_json
 from monai_iltm.data.errors import InputError
 from monai_iltm.data.images import ImageFile, mask_suffix, read_image, write_image
@@ -54,20 +56,21 @@ def surprise_quantile(maps: Sequence[Path], quantile: float) -> float:
     return float(np.quantile(np.concatenate(parts), quantile))
 
 
-def make_masks(folder: RoundFolder, cases: Sequence[dict[str, Any]], limit: float) -> None:
+def make_masks(folder: RoundFolder, cases: Sequence[dict[str, Any]], limit: float, dataset_dir: PathLike) -> None:
     """Masks of all training cases and the datalist of the next round; a mask that exists, perhaps edited, stays.
 
     cases: whole paths, optional regions "lock_normal" (never masked) and "lock_anomalous" (always masked) on the
-    image's grid.
+    image's grid. dataset_dir: the datalist names images relative to it, so that the data may move between rounds.
     """
-    entries = []
+    entries, root = [], Path(dataset_dir).resolve()
     for case in cases:
         name = f"{case['case']}{mask_suffix(case['image'])}"
         if not (folder.masks / name).is_file():
             file = read_image(folder.map(case["case"]))  # type: ignore[arg-type]
             mask = _locked(case, file, file.array > limit)
             write_image(folder.masks / name, mask, file.affine)
-        entries.append({"case": case["case"], "image": case["image"], "mask": f"{folder.masks.name}/{name}"})
+        image = shown_path(case["image"], root)
+        entries.append({"case": case["case"], "image": image, "mask": f"{folder.masks.name}/{name}"})
     write_json(folder.datalist, {"training": entries})
 
 

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from monai_iltm.data.weights import load_weights
 from monai_iltm.engines.distributed import is_main
+from monai_iltm.handlers.epochs import redraw_seconds
 from monai_iltm.networks import LatentPrior, MaskedTransformer
 from monai_iltm.ops.tokens import pool_mask
 
@@ -52,7 +53,9 @@ def encode_cases(
     network = network.to(device).eval()
     grid = network.transformer.grid
     entries = []
-    for case in tqdm(cases, desc="encoding", unit="case", leave=False, disable=not is_main()):
+    for case in tqdm(
+        cases, desc="encoding", unit="case", leave=False, disable=not is_main(), mininterval=redraw_seconds()
+    ):
         loaded = preprocessing(case)
         for version in range(versions + 1):
             item = loaded

@@ -95,12 +95,10 @@ class IterativeWorkflow(Engine):
     def run(self, *_: Any, **__: Any) -> Any:
         """All rounds that are still to be done; returns ignite's state."""
         self._stage("vqvae", "train", self.folder.vqvae / "model.pt", "VQ-VAE", output_dir=str(self.folder.vqvae))
-        done = len(self.folder.rounds())
-        if done and read_json(self.folder.rounds()[-1].record)["verdict"] not in ("continue", "max_rounds"):
-            done = self.max_rounds
-        if done >= self.max_rounds:
+        done = [_masked(read_json(folder.record)) for folder in self.folder.rounds()]
+        if done and verdict(done, self.max_rounds, self.rules.tolerance) != "continue":  # by the rules as they are now
             return self.state
-        self.load_state_dict({"epoch": done, "epoch_length": 1, "max_epochs": self.max_rounds})
+        self.load_state_dict({"epoch": len(done), "epoch_length": 1, "max_epochs": self.max_rounds})
         return super().run([None])
 
     def _round(self, _: Any) -> dict[str, Any]:
@@ -176,7 +174,7 @@ class IterativeWorkflow(Engine):
         training, rules = self.cases("training"), self.rules
         limit = surprise_limit(_maps(folder, training), rules.mask_density, rules.mask_share)
         if is_main():
-            make_masks(folder, training, limit)
+            make_masks(folder, training, limit, self.settings["dataset_dir"])
         barrier()
         suspect = self._suspect(folder)
         truth = self._pool([{**case, "mask": case.get("label")} for case in training])

@@ -62,7 +62,7 @@ class SaveResults:
             write_image(
                 self.results.path / result_name(case, kind, path), _channel_last(convert_to_numpy(array)), affine
             )
-        record = {name: np.asarray(result[name]).tolist() for name in self.numbers}
+        record = {name: convert_to_numpy(result[name]).tolist() for name in self.numbers}
         write_json(self.results.record(case), {**record, "seconds": round(seconds, 3)})
 
 

@@ -18,6 +18,7 @@ from monai_iltm.networks.latent_prior import LatentPrior
 from monai_iltm.ops.density import stream_log_density
 from monai_iltm.ops.flagging import flag, flag_rule
 from monai_iltm.ops.healing import heal
+from monai_iltm.ops.likelihood import log_probability
 
 MOST_HELD = 2**27  # reconstructed values kept for the second pass of the density: 512 MB; above, decoded again
 MOST_AT_ONCE = 2**21  # pixels decoded in one batch; the decoder's features take some hundred bytes for each
@@ -50,8 +51,8 @@ class KDEInferer(Inferer):
         alpha, threshold, threshold_times_uniform: exactly one, the flag rule (``ops.flagging.flag_rule``).
         looks: passes of flagging (``ops.flagging.flag``).
         bandwidth_floor: eps of the kernel, in units of the intensity range.
-        levels: the flag rule's number times each of these; the map is the mean over all of them, so that a token is not
-            simply trusted or not. The first level's suspects and log-probabilities are returned. The paper: 1 alone.
+        levels: after the looks, which use the first, the flag rule's number times each of these; the map is the mean
+            over all of them, so that a token is not simply trusted or not. The paper: 1 alone.
         blur: sigma in voxels of a Gaussian that image and reconstructions go through before the density: local means
             are compared, which the scanner's noise hides less. 0, as in the paper, compares single voxels.
         seed: another seed, other draws.
@@ -100,11 +101,11 @@ class KDEInferer(Inferer):
     def _one(self, image: Tensor, network: LatentPrior) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         generator = self._generator(image)
         tokens = network.tokens(image)
-        flagged = [flag(network.transformer, tokens, rule, self.looks) for rule in self.rules]
-        scored = [self._density(image, network, tokens, suspect, generator) for suspect, _ in flagged]
+        suspect, logits = flag(network.transformer, tokens, self.rules[0], self.looks)
+        suspects = [suspect, *(rule(logits, tokens) for rule in self.rules[1:])]
+        scored = [self._density(image, network, tokens, level, generator) for level in suspects]
         log_density, mean = (torch.stack(parts).mean(0) for parts in zip(*scored, strict=True))
-        suspect, log_p = flagged[0]
-        return -log_density, mean, log_p, suspect
+        return -log_density, mean, log_probability(logits, tokens), suspect
 
     def _density(
         self, image: Tensor, network: LatentPrior, tokens: Tensor, suspect: Tensor, generator: torch.Generator

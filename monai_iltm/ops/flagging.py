@@ -45,7 +45,7 @@ def flag_rule(
 def flag(
     transformer: Any, tokens: Tensor, rule: Rule, looks: int = 1, generator: torch.Generator | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Suspect tokens and the log-probabilities behind them.
+    """Suspect tokens and the logits behind them.
 
     Every look after the first hides the suspects so far from all contexts, so that a lesion does not vouch for itself;
     its own verdict replaces the one before.
@@ -56,7 +56,7 @@ def flag(
         generator: deals the groups of order "any"; None keeps the fixed deal.
 
     Returns:
-        suspect bool [B, L], True = redraw; log_p f32 [B, L] of the last look, nats.
+        suspect bool [B, L], True = redraw; logits f32 [B, L, K] of the last look.
 
     Cost: ``looks`` passes, of L tokens (raster) or groups x L (any).
     """
@@ -66,4 +66,4 @@ def flag(
     for _ in range(looks):
         logits = transformer(tokens, suspect=suspect, generator=generator)
         suspect = rule(logits, tokens)
-    return suspect, log_probability(logits, tokens)
+    return suspect, logits

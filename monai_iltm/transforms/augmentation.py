@@ -29,18 +29,17 @@ def augmentation(
     keys = ["image", "mask"]
     turns = rotation if spatial_dims == 2 else (rotation,) * 3
     moves = (shift,) * spatial_dims if isinstance(shift, (int, float)) else tuple(shift)
-    steps: list[Any] = [
-        RandAffined(
-            keys,
-            prob=1.0,
-            rotate_range=turns,
-            scale_range=(scale,) * spatial_dims,
-            translate_range=moves,
-            mode=("bilinear", "nearest"),
-            padding_mode="border",
-            allow_missing_keys=True,
-        )
-    ]
+    affine = RandAffined(
+        keys,
+        prob=1.0,
+        rotate_range=turns,
+        scale_range=(scale,) * spatial_dims,
+        translate_range=moves,
+        mode=("bilinear", "nearest"),
+        padding_mode="border",
+        allow_missing_keys=True,
+    )
+    steps: list[Any] = [affine] if rotation or scale or any(moves) else []  # images that only turn stay exact
     steps += [RandFlipd(keys, prob=0.5, spatial_axis=axis, allow_missing_keys=True) for axis in flip_axes]
     if gain:
         steps.append(RandScaleIntensityd(["image"], factors=gain, prob=1.0))

@@ -27,13 +27,15 @@ def inferer_of(rule: dict = SOME, **options) -> KDEInferer:
     return KDEInferer(**{"draws": 5, "decodes": 3, **rule, **options})
 
 
-def naive_suspects(net: LatentPrior, tokens: Tensor, alpha: float, looks: int) -> Tensor:
+def naive_suspects(net: LatentPrior, tokens: Tensor, alphas: list[float], looks: int) -> list[Tensor]:
+    """The looks use the first of the alphas; what the last one sees is judged by each of them."""
     suspect = torch.zeros_like(tokens, dtype=torch.bool)
     for _ in range(looks):
         p = net.transformer(tokens, suspect=suspect).softmax(-1)
         own = p.gather(-1, tokens[..., None])
-        suspect = (p * (p <= own)).sum(-1) < alpha
-    return suspect
+        mass = (p * (p <= own)).sum(-1)
+        suspect = mass < alphas[0]
+    return [mass < alpha for alpha in alphas]
 
 
 def naive_blur(images: Tensor, sigma: float) -> Tensor:
@@ -57,8 +59,7 @@ def naive_map(net: LatentPrior, image: Tensor, inferer: KDEInferer, alphas: list
     tokens = vqvae.index_quantize(image).flatten(1)
     generator = inferer._generator(image)
     maps = []
-    for alpha in alphas:
-        suspect = naive_suspects(net, tokens, alpha, inferer.looks)
+    for suspect in naive_suspects(net, tokens, alphas, inferer.looks):
         healed = heal(net.transformer, tokens, suspect, inferer.draws, generator)[:, 0]
         dice = torch.Generator().manual_seed(generator.initial_seed() + 1)
         recons = []

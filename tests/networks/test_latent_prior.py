@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from monai_iltm.networks import VQVAE, LatentPrior, MaskedTransformer
+from monai_iltm.networks.latent_prior import token_grid
 from monai_iltm.ops.likelihood import token_log_likelihood
 
 
@@ -64,3 +65,11 @@ def test_a_pair_that_does_not_fit_is_refused():
     vqvae = VQVAE(3, 1, channels=(8,), num_res_layers=1, num_embeddings=6, embedding_dim=4)
     with pytest.raises(ValueError, match="3D"):
         LatentPrior(vqvae, pair().transformer)
+
+
+def test_the_grid_of_an_image_size():
+    vqvae = pair().vqvae  # factor 4
+    assert token_grid((12, 20), vqvae) == (3, 5)
+    assert token_grid((4, 8, 12), vqvae) == (1, 2, 3)
+    with pytest.raises(ValueError, match=r"\(12, 18\).*factor 4"):
+        token_grid((12, 18), vqvae)

@@ -1,0 +1,40 @@
+"""Bundles as users start them, `python -m monai.bundle run`, and what a mistake looks like there."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+VQVAE = Path(__file__).resolve().parents[2] / "bundles" / "vqvae"
+
+
+def test_training_by_command(command, tiny, tmp_path):
+    """The bundle's own logging says each thing once, and nothing of an epoch: the bar does."""
+    small = {name: tiny[name] for name in ("dataset_dir", "image_size", "vqvae_widths", "vqvae_epochs")}
+    done = command(VQVAE, "configs/train.json", output_dir=tmp_path / "out", **small)
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"model.pt", "history.csv"}
+    lines = Counter(line.split(" ", 2)[-1] for line in done.stdout.splitlines() if line)
+    assert [line for line, count in lines.items() if count > 1 and "---" not in line] == []
+    assert "Epoch" not in done.stdout
+    assert "VQ-VAE" in done.stderr
+
+
+SLOW = pytest.mark.slow  # a command takes some seconds to import all it needs
+
+
+@pytest.mark.parametrize("mistake", ["name", pytest.param("folder", marks=SLOW), pytest.param("weights", marks=SLOW)])
+def test_a_mistake_is_one_plain_line(command, tiny, tmp_path, mistake):
+    file = tmp_path / "file"
+    file.touch()
+    told = {"dataset_dir": tiny["dataset_dir"], "output_dir": tmp_path / "out"}
+    wrong, words = {
+        "name": ({"image_siz": [32, 32]}, "no setting is called 'image_siz': did you mean 'image_size'?"),
+        "folder": ({"output_dir": file / "out"}, f"{file / 'out'}: output folder cannot be written (Not a directory)"),
+        "weights": ({"weights": tmp_path / "none.pt"}, f"{tmp_path / 'none.pt'}: weight file not found"),
+    }[mistake]
+    done = command(VQVAE, "configs/inference.json", **{**told, **wrong})
+    assert done.returncode != 0
+    assert done.stderr == f"error: {words}\n"
