@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import sys
@@ -105,7 +104,8 @@ def shown_command(files: list[Path], values: dict[str, Any]) -> str:
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+    """A value as fire reads it: Python's own literals."""
+    return value if isinstance(value, str) else repr(value)
 
 
 def _defaults() -> Path:

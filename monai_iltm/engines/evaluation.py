@@ -29,13 +29,12 @@ def write_metrics(
     known = [case for case in cases if case.get("label") or case.get("normal")]
     apart = [case for case in known if case.get("split") == "testing_apart"]
     main = [case for case in known if case.get("split") != "testing_apart"]
-    if is_main() and any(case.get("label") for case in main):
+    if is_main():
         results = ResultFolder(Path(output_dir))
-        figures = _figures(results, main, intensity_range) | {"cases": len(main)}
-        if any(case.get("label") for case in apart):
-            more = _figures(results, apart, intensity_range) | {"cases": len(apart)}
-            figures |= {f"apart_{name}": value for name, value in more.items()}
-        write_json(results.metrics, figures)
+        figures = _figures(results, main, intensity_range)
+        more = _figures(results, apart, intensity_range) if figures else {}
+        if figures:
+            write_json(results.metrics, figures | {f"apart_{name}": value for name, value in more.items()})
     barrier()
 
 
@@ -48,14 +47,20 @@ def _figures(
     scores = {row["case"]: float(row["image_score_surprise"]) for row in read_csv(results.scores)}
     ranked = np.array([scores[case["case"]] for case in cases])
     means = np.array([one.mean() for one in residual])
-    return all_figures(surprise, truth, ranked) | all_figures(residual, truth, means, "residual_")
+    figures = all_figures(surprise, truth, ranked) | all_figures(residual, truth, means, "residual_")
+    return figures | {"cases": len(cases)} if figures else {}
 
 
 def all_figures(
     maps: Sequence[np.ndarray], truth: Sequence[np.ndarray], image_scores: np.ndarray, prefix: str = ""
 ) -> dict[str, float]:
-    """Pixel figures over all images and over the anomalous ones, and the image figure where both kinds exist."""
-    anomalous = np.array([mask.any() for mask in truth])
+    """Pixel figures over all images and over the anomalous ones, and the image figure where both kinds exist.
+
+    None at all where no truth holds an anomalous pixel.
+    """
+    anomalous = np.array([mask.any() for mask in truth], dtype=bool)
+    if not anomalous.any():
+        return {}
     chosen = [index for index, mask in enumerate(truth) if mask.any()]
     figures = _pixels(maps, truth, prefix)
     figures |= _pixels([maps[i] for i in chosen], [truth[i] for i in chosen], f"{prefix}anomalous_")

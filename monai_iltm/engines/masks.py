@@ -21,7 +21,7 @@ from monai_iltm.data.images import ImageFile, mask_suffix, read_image, write_ima
 from monai_iltm.ops.tokens import pool_mask
 from monai_iltm.store import RoundFolder
 
-SAMPLE = 4_000_000  # values that a quantile is taken of, evenly spread over all maps
+SAMPLE = 4_000_000  # values, about, that a quantile is taken of
 
 
 def surprise_limit(maps: Sequence[Path], density: float | None = None, share: float | None = None) -> float:
@@ -47,12 +47,12 @@ def surprise_limit(maps: Sequence[Path], density: float | None = None, share: fl
 
 
 def surprise_quantile(maps: Sequence[Path], quantile: float) -> float:
-    """A quantile of the voxels of all maps, of an even sample of them where they are more than four million."""
-    each = max(1, SAMPLE // len(maps))
-    parts = []
+    """A quantile of the voxels of all maps, of a random sample of them where they are more than four million."""
+    rng, share, parts = np.random.default_rng(0), 0.0, []
     for path in maps:
         values = read_image(path).array.ravel()
-        parts.append(values[:: max(1, len(values) // each)])
+        share = share or SAMPLE / (len(maps) * len(values))  # the same for all: every voxel counts alike
+        parts.append(values if share >= 1 else values[rng.random(len(values)) < share])
     return float(np.quantile(np.concatenate(parts), quantile))
 
 

@@ -29,7 +29,7 @@ def package_bundle(run: RunFolder, source: PathLike, settings: Mapping[str, Any]
     shutil.rmtree(temporary, ignore_errors=True)
     shutil.copytree(source, temporary, ignore=shutil.ignore_patterns("models", "__pycache__"))
     config = read_json(temporary / "configs" / "inference.json")
-    told = {**settings, **_flags(folder), "surprise_threshold": threshold}
+    told = {**settings, **_flags(folder, settings), "surprise_threshold": threshold}
     own = {key for key, value in config.items() if not isinstance(value, str) or not value.startswith(("$", "@"))}
     fixed = {"imports", "bundle_root", "dataset_dir", "output_dir", "datalist", "split", "check_data", "stage_name"}
     config |= {key: told[key] for key in own - fixed if key in told}
@@ -41,10 +41,10 @@ def package_bundle(run: RunFolder, source: PathLike, settings: Mapping[str, Any]
     temporary.rename(run.bundle)
 
 
-def _flags(folder: RoundFolder) -> dict[str, float]:
+def _flags(folder: RoundFolder, settings: Mapping[str, Any]) -> dict[str, float]:
     """The flag threshold as the round used it: it may fall from round to round."""
     record = read_json(folder.record)
-    return {name: record[name] for name in FLAG_THRESHOLDS if name in record}
+    return {name: record[name] for name in FLAG_THRESHOLDS if settings.get(name) is not None}
 
 
 def _describe(path: Path, settings: Mapping[str, Any]) -> None:

@@ -53,21 +53,16 @@ def encode_cases(
     network = network.to(device).eval()
     grid = network.transformer.grid
     entries = []
-    for case in tqdm(
-        cases, desc="encoding", unit="case", leave=False, disable=not is_main(), mininterval=redraw_seconds()
-    ):
-        loaded = preprocessing(case)
-        for version in range(versions + 1):
-            item = loaded
-            if version and augmentation is not None:
-                augmentation.set_random_state(seed=_variant_seed(seed, str(case.get("case", case["image"])), version))
-                item = augmentation(dict(loaded))
-            tokens = network.tokens(convert_to_tensor(item["image"], track_meta=False)[None].to(device))[0].cpu()
-            suspect = torch.zeros_like(tokens, dtype=torch.bool)
-            if "mask" in item:
-                mask = convert_to_tensor(item["mask"], track_meta=False)[None] > 0
-                suspect = pool_mask(mask, grid, pool_mode, pool_cut).flatten()
-            entries.append({"tokens": tokens, "suspect": suspect})
+    bar = tqdm(cases, desc="encoding", unit="case", leave=False, disable=not is_main(), mininterval=redraw_seconds())
+    for case in bar:
+        items = _variants(preprocessing(case), str(case.get("case", case["image"])), augmentation, versions, seed)
+        images = torch.stack([item["image"] for item in items])
+        tokens = network.tokens(images.to(device)).cpu()
+        suspect = torch.zeros_like(tokens, dtype=torch.bool)
+        if "mask" in items[0]:
+            masks = torch.stack([item["mask"] for item in items])
+            suspect = pool_mask(masks > 0, grid, pool_mode, pool_cut).flatten(1)
+        entries += [{"tokens": t, "suspect": s} for t, s in zip(tokens, suspect, strict=True)]
     return entries
 
 
@@ -97,6 +92,22 @@ def prior_step(engine: Any, batch: dict[str, Tensor]) -> dict[str, float]:
     nn.utils.clip_grad_norm_(engine.network.parameters(), 1.0)
     engine.optimizer.step()
     return {"loss": loss.item()}
+
+
+def _variants(
+    item: dict[str, Any], case: str, augmentation: Compose | None, versions: int, seed: int
+) -> list[dict[str, Tensor]]:
+    """The image, and the mask where there is one, as they are and in random variants, as plain tensors."""
+    plain: dict[str, Tensor] = {
+        key: convert_to_tensor(item[key], track_meta=False) for key in ("image", "mask") if key in item
+    }
+    items = [plain]
+    if augmentation is None:
+        return items
+    for version in range(1, versions + 1):
+        augmentation.set_random_state(seed=_variant_seed(seed, case, version))
+        items.append(augmentation(dict(plain)))
+    return items
 
 
 def _variant_seed(seed: int, case: str, version: int) -> int:

@@ -14,6 +14,7 @@ from mlflow.tracking import MlflowClient
 from monai_iltm.data.documents import read_csv, read_json
 from monai_iltm.store import RoundFolder, RunFolder
 
+FINISHED = RunStatus.to_string(RunStatus.FINISHED)
 LONGEST_PARAMETER = 500  # characters that every MLflow store takes
 
 
@@ -38,18 +39,23 @@ class MLflowRounds:
             engine.add_event_handler(Events.EPOCH_COMPLETED, self)
 
     def __call__(self, engine: Engine) -> None:
-        folder = self.run.round(engine.state.epoch - 1)
         client = MlflowClient(self.address)
         experiment = self._experiment(client)
         whole = self._find(client, experiment, self.run.path.resolve().name, self.settings)
-        child = self._find(client, experiment, folder.path.name, {}, whole)
+        for folder in self.run.rounds():
+            child = self._find(client, experiment, folder.path.name, {}, whole)
+            told = client.get_run(child).info.status == FINISHED  # else the program was killed before it came to that
+            if not told or folder.index == engine.state.epoch - 1:
+                self._tell(client, whole, child, folder)
+        client.set_terminated(whole, FINISHED)
+
+    def _tell(self, client: MlflowClient, whole: str, child: str, folder: RoundFolder) -> None:
         for name, value in _numbers(folder):
             client.log_metric(child, name, value)
             client.log_metric(whole, name, value, step=folder.index)
         for row in read_csv(folder.history):
             client.log_metric(child, "prior_loss", float(row["loss"]), step=int(row["epoch"]))
-        for run in (child, whole):
-            client.set_terminated(run, RunStatus.to_string(RunStatus.FINISHED))
+        client.set_terminated(child, FINISHED)
 
     def _experiment(self, client: MlflowClient) -> str:
         known = client.get_experiment_by_name(self.experiment)
@@ -62,13 +68,13 @@ class MLflowRounds:
         self, client: MlflowClient, experiment: str, name: str, parameters: Mapping, parent: str | None = None
     ) -> str:
         """The id of the run of this name and folder; a resumed run goes on in the one it had."""
-        folder = str(self.run.path.resolve())
-        query = f"tags.folder = '{Path(folder).name}' and attributes.run_name = '{name}'"
-        query += f" and tags.`mlflow.parentRunId` = '{parent}'" if parent else ""
-        found = client.search_runs([experiment], query, max_results=1)
+        # not the whole path: it tells of people and machines; the start keeps runs of one name on a server apart
+        tags = {"folder": self.run.path.resolve().name, "started": str(read_json(self.run.record).get("started"))}
+        tags |= {"mlflow.parentRunId": parent} if parent else {}
+        query = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
+        found = client.search_runs([experiment], f"{query} and attributes.run_name = '{name}'", max_results=1)
         if found:
             return found[0].info.run_id
-        tags = {"folder": Path(folder).name, **({"mlflow.parentRunId": parent} if parent else {})}
         created = client.create_run(experiment, tags=tags, run_name=name).info.run_id
         for key, value in parameters.items():
             client.log_param(created, key, str(value)[:LONGEST_PARAMETER])

@@ -81,7 +81,7 @@ def attend_two(q: Tensor, shared: tuple[Tensor, Tensor], own: tuple[Tensor, Tens
     Args:
         q: [B, R, H, n, d], R draws of each of B cases.
         shared: keys and values [B, H, m, d]; own: keys and values [B, R, H, s, d].
-        visible: bool [B, m], False = padding among the shared keys (never the first); None = all real.
+        visible: bool [B, 1, 1, m], False = padding among the shared keys (never the first); None = all real.
 
     Returns:
         [B, R, H, n, d].
@@ -91,7 +91,7 @@ def attend_two(q: Tensor, shared: tuple[Tensor, Tensor], own: tuple[Tensor, Tens
     q = q * d**-0.5
     score = q.transpose(1, 2).reshape(b, h, r * n, d) @ shared[0].transpose(-1, -2)  # [B, H, R n, m]
     if visible is not None:
-        score = score.masked_fill(~visible[:, None, None], -torch.inf)
+        score = score.masked_fill(~visible, -torch.inf)
     score = score.view(b, h, r, n, m).transpose(1, 2)
     weight = torch.cat([score, q @ own[0].transpose(-1, -2)], -1).softmax(-1)
     from_shared = weight[..., :m].transpose(1, 2).reshape(b, h, r * n, m) @ shared[1]

@@ -21,7 +21,7 @@ CHUNK = 256
 class Prefix:
     """What trusted tokens offer to queries in order "any": keys and values [B, H, P + 1, d] a layer, BOS first.
 
-    ``visible`` is bool [B, P + 1], False = padding; None where no row is padded.
+    ``visible`` is bool [B, 1, 1, P + 1], False = padding; None where no row is padded.
     """
 
     layers: list[tuple[Tensor, Tensor]]

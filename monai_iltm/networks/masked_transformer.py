@@ -68,6 +68,7 @@ class MaskedTransformer(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, num_codes)
         self.dropout = nn.Dropout(dropout)
+        self.register_buffer("deal", fixed_groups(self.length, groups), persistent=False)  # a constant when traced
         self.apply(_initialise)
 
     def forward(
@@ -169,34 +170,33 @@ class MaskedTransformer(nn.Module):
         where, valid = pack(trusted)
         bos = self.embedding.weight[self.bos].expand(len(tokens), 1, -1)
         x = torch.cat([bos, self.entries(tokens.gather(1, where), where)], 1)
-        visible = None if valid is None else F.pad(valid, (1, 0), value=True)
+        visible = None if valid is None else F.pad(valid, (1, 0), value=True)[:, None, None]
         layers = []
         for block in self.layers():
             q, k, v = block.project(x)
             layers.append((k, v))
-            if len(layers) < len(self.blocks):  # what leaves the last block is read by nobody
-                x = block.update(x, attend(q, k, v, None if visible is None else visible[:, None, None]))
+            if block is not self.blocks[-1]:  # what leaves the last block is read by nobody
+                x = block.update(x, attend(q, k, v, visible))
         return Prefix(layers, visible)
 
     def query(self, prefix: Prefix, where: Tensor) -> Tensor:
         """Logits [B, n, K] at positions ``where`` i64 [B, n], each from the prefix alone (the marginal)."""
         x = self.entries(torch.full_like(where, self.mask), where)
-        visible = None if prefix.visible is None else prefix.visible[:, None, None]
         for block, (k, v) in zip(self.layers(), prefix.layers, strict=True):
-            x = block.update(x, attend(block.project(x)[0], k, v, visible))
+            x = block.update(x, attend(block.project(x)[0], k, v, prefix.visible))
         return self.logits(x)
 
     def query_joint(self, prefix: Prefix, codes: Tensor, where: Tensor) -> Tensor:
         """Logits [B, n, K]: query i sees the prefix and the contents ``codes`` [B, n] of the targets before it."""
         content, query = self.entries(codes, where), self.entries(torch.full_like(where, self.mask), where)
-        dropped = None if prefix.visible is None else F.pad(~prefix.visible, (0, codes.shape[1]), value=False)
+        dropped = None if prefix.visible is None else F.pad(~prefix.visible[:, 0, 0], (0, codes.shape[1]))
         earlier = None if dropped is None else dropped[:, :-1]
         for block, (k, v) in zip(self.layers(), prefix.layers, strict=True):
             q, k_content, v_content = block.project(content)
             k, v = torch.cat([k, k_content], 2), torch.cat([v, v_content], 2)
-            content = block.update(content, attend_last(q, k, v, dropped))
-            q = block.project(query)[0]
-            query = block.update(query, attend_last(q, k[:, :, :-1], v[:, :, :-1], earlier))
+            if block is not self.blocks[-1]:
+                content = block.update(content, attend_last(q, k, v, dropped))
+            query = block.update(query, attend_last(block.project(query)[0], k[:, :, :-1], v[:, :, :-1], earlier))
         return self.logits(query)
 
     def draw_cache(self, prefix: Prefix, draws: int, steps: int) -> DrawCache:
@@ -206,7 +206,7 @@ class MaskedTransformer(nn.Module):
     def _left_out_logits(self, tokens: Tensor, suspect: Tensor | None, generator: torch.Generator | None) -> Tensor:
         """Each group hidden in turn and predicted from the trusted rest; the groups are folded into the batch."""
         b, g = len(tokens), self.groups
-        group = fixed_groups(self.length, g, generator).to(tokens.device)
+        group = self.deal if generator is None else fixed_groups(self.length, g, generator).to(tokens.device)
         hidden = group == torch.arange(g, device=tokens.device)[:, None]  # [G, L]
         trusted = (~hidden).expand(b, g, -1)
         if suspect is not None:

@@ -95,7 +95,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory, tiny: dict[str, Any]) -> C
 @pytest.fixture
 def run(tiny: dict[str, Any]) -> Callable[..., SimpleNamespace]:
     """Run a bundle's config in this process with tiny settings, others on top."""
-    return lambda bundle, config, **settings: run_config(bundle, config, **{**tiny, **settings})
+    return lambda bundle, config, *overlays, **settings: run_config(bundle, config, *overlays, **{**tiny, **settings})
 
 
 @pytest.fixture
@@ -104,9 +104,9 @@ def command() -> Callable[..., subprocess.CompletedProcess]:
     return run_command
 
 
-def run_config(bundle: Path, config: str, **settings: Any) -> SimpleNamespace:
+def run_config(bundle: Path, config: str, *overlays: Path, **settings: Any) -> SimpleNamespace:
     """A bundle's config from initialize to finalize: what check_properties finds missing, and the parser."""
-    files = [str(path) for path in config_files(bundle, config)]
+    files = [str(path) for path in (*config_files(bundle, config), *overlays)]
     known = {key for path in files for key in ConfigParser.load_config_file(path)}
     with undisturbed():
         workflow = ConfigWorkflow(

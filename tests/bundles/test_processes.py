@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ EVALUATE = ("configs/inference.json", "configs/evaluate.json", "configs/multi_gp
 TRAIN = ("configs/train.json", "configs/multi_gpu_train.json")
 # One plain gradient step, so that a difference of rounding stays one: Adam and Muon blow up what is near zero.
 PLAIN_STEP = {
-    "optimizer": {"_target_": "torch.optim.SGD", "params": "$@network.parameters()", "lr": 0.1},
+    "optimizer": {"_target_": "torch.optim.SGD", "params": "$@network.parameters()", "lr": 1.0},
     "lr_scheduler": {"_target_": "torch.optim.lr_scheduler.ConstantLR", "optimizer": "@optimizer", "factor": 1.0},
 }
 STEPS = {
@@ -38,7 +39,9 @@ def of(tiny: dict, config: Path, **settings: object) -> dict:
 def assert_same_files(folder: Path, other: Path) -> None:
     """The same images, bit for bit, and the same tables apart from the time they took."""
     names = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.suffix in (".tif", ".png", ".gz"))
-    assert names == sorted(path.relative_to(other) for path in other.rglob("*") if path.suffix in (".tif", ".png", ".gz"))
+    assert names == sorted(
+        path.relative_to(other) for path in other.rglob("*") if path.suffix in (".tif", ".png", ".gz")
+    )
     assert names
     for name in names:
         np.testing.assert_array_equal(read_image(folder / name).array, read_image(other / name).array, str(name))
@@ -55,31 +58,34 @@ def test_one_step_of_two_processes_is_one_of_one(name, command, run, tiny, weigh
     bundle, overlay = BUNDLES / name, tmp_path / "step.json"
     write_json(overlay, PLAIN_STEP)
     told = of(tiny, bundle / TRAIN[0], **STEPS[name], **weights(name))
-    for ranks in (1, 2):
-        out = tmp_path / str(ranks)
-        if name == "vqvae":
-            write_start(run(bundle, "train", **told, output_dir=str(tmp_path / "start")).parser, out)
-        files = TRAIN if ranks == 2 else TRAIN[:1]
-        done = command(bundle, *files, str(overlay), ranks=ranks, **told, output_dir=out)
-        assert done.returncode == 0, done.stderr
-    one, two = (torch.load(tmp_path / ranks / "model.pt", weights_only=True) for ranks in "12")
-    assert one.keys() == two.keys()
-    for key in one:
-        torch.testing.assert_close(two[key], one[key], rtol=1e-4, atol=1e-6, msg=lambda text, key=key: f"{key}: {text}")
-    losses = [float(read_csv(tmp_path / ranks / "history.csv")[-1]["loss"]) for ranks in "12"]
+    one, two = tmp_path / "one", tmp_path / "two"
+    if name == "vqvae":
+        start = write_start(run(bundle, "train", **told, output_dir=str(tmp_path)).parser, one / "checkpoint.pt")
+        two.mkdir()
+        shutil.copy(start, two)
+    run(bundle, "train", overlay, **told, output_dir=str(one))
+    done = command(bundle, *TRAIN, str(overlay), ranks=2, **told, output_dir=two)
+    assert done.returncode == 0, done.stderr
+    after, other = (torch.load(out / "model.pt", weights_only=True) for out in (one, two))
+    assert after.keys() == other.keys()
+    for key in after:
+        told = f"{key}: {{}}".format
+        torch.testing.assert_close(other[key], after[key], rtol=1e-4, atol=1e-6, msg=told)
+    losses = [float(read_csv(out / "history.csv")[-1]["loss"]) for out in (one, two)]
     assert losses[1] == pytest.approx(losses[0], rel=1e-5)
 
 
-def write_start(parser: ConfigParser, out: Path) -> None:
+def write_start(parser: ConfigParser, path: Path) -> Path:
     """A checkpoint from which training begins with a codebook that has started, so that nothing is drawn."""
     network = parser.get_parsed_content("network_def")
     network.codebook.ema_cluster_size.fill_(1.0)
     network.codebook.ema_w.copy_(network.codebook.embedding.weight)
-    optimiser = torch.optim.SGD(network.parameters(), lr=0.1)
+    optimiser = torch.optim.SGD(network.parameters(), lr=1.0)
     schedule = torch.optim.lr_scheduler.ConstantLR(optimiser, factor=1.0)
     state = {"network": network, "optimizer": optimiser, "scheduler": schedule}
     content = {name: item.state_dict() for name, item in state.items()}
-    save_in_one_step(out / "checkpoint.pt", {**content, "epoch": 0, "iteration": 0})
+    save_in_one_step(path, {**content, "epoch": 0, "iteration": 0})
+    return path
 
 
 @pytest.mark.parametrize("cases", [3, 1])
@@ -94,3 +100,25 @@ def test_evaluation_is_the_same(cases, command, run, tiny, weights, phantom, tmp
     done = command(bundle, *EVALUATE, ranks=2, **known, output_dir=tmp_path / "two")
     assert done.returncode == 0, done.stderr
     assert_same_files(tmp_path / "one", tmp_path / "two")
+
+
+def test_rounds_are_the_same_from_the_same_weights(command, run, tiny, tmp_path):
+    """With round 0's weights in place two processes make its very maps, masks and figures.
+
+    Then they go on by themselves, through the next round, the bracket, the bundle and the report.
+    """
+    bundle, one, two = BUNDLES / "iltm", tmp_path / "one", tmp_path / "two"
+    told = of(tiny, bundle / TRAIN[0])
+    run(bundle, "train", **told, output_dir=str(one))
+    for name in ("vqvae", "round_00"):
+        (two / name).mkdir(parents=True)
+        for kept in ("model.pt", "history.csv"):
+            shutil.copy(one / name / kept, two / name)
+    done = command(bundle, *TRAIN, ranks=2, **{**told, "max_rounds": 2, "bracket": True}, output_dir=two)
+    assert done.returncode == 0, done.stderr
+    assert_same_files(one / "round_00", two / "round_00")
+    here, there = (read_json(run / "round_00" / "round.json") for run in (one, two))
+    assert {**here, "verdict": ""} == {**there, "verdict": ""}
+    assert len(read_csv(two / "round_01" / "history.csv")) == 2
+    for name in ("round_01/metrics.json", "bracket/oracle/metrics.json", "bundle/models/model.pt", "report.html"):
+        assert (two / name).is_file(), name

@@ -30,9 +30,7 @@ def test_config_runs_and_has_all_properties(bundle, config, run, weights, tmp_pa
 def test_reconstructions_and_their_error(run, weights, phantom, tmp_path):
     run(BUNDLES / "vqvae", "evaluate", output_dir=str(tmp_path), **weights("vqvae", "evaluate"))
     cases = read_json(phantom / "datalist.json")["testing"]
-    pairs = [
-        (tmp_path / f"{case['case']}_reconstruction.tif", phantom / case["image"]) for case in cases
-    ]
+    pairs = [(tmp_path / f"{case['case']}_reconstruction.tif", phantom / case["image"]) for case in cases]
     made = torch.stack([torch.from_numpy(read_image(ours).array)[None] for ours, _ in pairs])
     real = torch.stack([torch.from_numpy(read_image(file).array / np.float32(255))[None] for _, file in pairs])
     figures = read_json(tmp_path / "metrics.json")

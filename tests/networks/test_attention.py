@@ -63,7 +63,8 @@ def test_shared_and_own_keys_are_one_set_of_keys(padded, steps):
     if visible is not None:
         sees[:, :m] = visible
     by_hand = dense(q, k, v, sees[:, None, None, None])
-    assert torch.allclose(attend_two(q, shared, own, visible), by_hand, atol=1e-12)
+    padding = None if visible is None else visible[:, None, None]
+    assert torch.allclose(attend_two(q, shared, own, padding), by_hand, atol=1e-12)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -78,4 +79,4 @@ def test_half_precision_drops_keys_exactly_and_has_finite_gradients(dtype):
     assert all(torch.equal(g[:, :, dropped[0]], torch.zeros_like(g[:, :, dropped[0]])) for g in grads[1:])
     visible = torch.tensor([[True, False, True, True, False, False]])
     own = k[:, None, :, :0], v[:, None, :, :0]
-    assert attend_two(q[:, None], (k, v), own, visible).isfinite().all()
+    assert attend_two(q[:, None], (k, v), own, visible[:, None, None]).isfinite().all()

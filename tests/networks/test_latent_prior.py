@@ -73,3 +73,15 @@ def test_the_grid_of_an_image_size():
     assert token_grid((4, 8, 12), vqvae) == (1, 2, 3)
     with pytest.raises(ValueError, match=r"\(12, 18\).*factor 4"):
         token_grid((12, 18), vqvae)
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::DeprecationWarning")
+@pytest.mark.parametrize("order", ["raster", "any"])
+def test_a_trace_scores_other_images_alike(order):
+    """The model zoo exports by trace: nothing may be drawn anew, or fixed, by the image that it was traced on."""
+    net = pair(order)
+    with torch.no_grad():
+        traced = torch.jit.trace(net, torch.rand(1, 1, 12, 20), check_trace=False)
+    for _ in range(3):
+        image = torch.rand(1, 1, 12, 20)
+        assert torch.allclose(traced(image), net(image), atol=1e-5)

@@ -52,7 +52,7 @@ def test_nothing_is_as_large_as_length_times_length(order):
     assert largest(lambda: token_log_likelihood(net, tokens, suspect)) < L * L / 4
     assert largest(lambda: heal(net, tokens, suspect, 2)) < L * L / 2  # 256 x L at a time
     assert all(value.numel() < L * L / 4 for value in net.state_dict().values())
-    assert list(net.buffers()) == []
+    assert all(value.numel() <= L for value in net.buffers())
 
 
 def test_the_watch_sees_a_square():

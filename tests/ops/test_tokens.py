@@ -42,6 +42,14 @@ def test_pool_mask_of_a_volume_and_a_batch():
     assert pool_mask(mask, (2, 4, 6)).flatten(1).tolist() == mask.flatten(1).tolist()
 
 
+def test_the_cut_is_reached_though_its_product_is_a_hair_above():
+    mask = torch.zeros(1, 1, 10, 10, dtype=torch.bool)
+    mask[..., 0, :7] = True
+    assert 0.07 * 100 > 7
+    assert pool_mask(mask, (1, 1), "area", 0.07).all()
+    assert not pool_mask(mask, (1, 1), "area", 0.08).any()
+
+
 @settings(max_examples=40)
 @given(st.integers(1, 5), st.integers(1, 6), st.integers(0, 1000), st.integers(1, 100))
 def test_a_cell_is_marked_from_the_first_voxel_that_reaches_the_cut(height, width, seed, percent):

@@ -1,0 +1,194 @@
+"""One step of each training stage, and what goes into it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from monai_iltm.data.errors import InputError
+from monai_iltm.data.images import write_image
+from monai_iltm.data.weights import save_in_one_step
+from monai_iltm.engines.prior import PriorObjective, encode_cases, load_start, prior_step
+from monai_iltm.engines.scoring import healing_step, pending_cases
+from monai_iltm.engines.vqvae import ReconstructionLoss, codebook_use, vqvae_step
+from monai_iltm.inferers import KDEInferer
+from monai_iltm.networks import VQVAE, LatentPrior, MaskedTransformer
+from monai_iltm.ops.spectral import amplitude_loss
+from monai_iltm.ops.tokens import pool_mask
+from monai_iltm.store import ResultFolder
+from monai_iltm.transforms import augmentation, preprocessing
+
+CPU = torch.device("cpu")
+
+
+def pair(order: str = "any") -> LatentPrior:
+    torch.manual_seed(0)
+    vqvae = VQVAE(2, 1, (8, 8), 1, num_embeddings=8, embedding_dim=4)
+    vqvae.train()(torch.rand(4, 1, 16, 16))
+    return LatentPrior(vqvae, MaskedTransformer(8, (4, 4), width=8, depth=1, heads=2, order=order, groups=2)).eval()
+
+
+def engine_of(network: nn.Module, **more) -> SimpleNamespace:
+    optimizer = torch.optim.Adam(network.parameters(), 1e-2)
+    state = SimpleNamespace(device=CPU, iteration=1)
+    return SimpleNamespace(network=network, optimizer=optimizer, amp=False, state=state, **more)
+
+
+# ---- stage 1 ----
+
+
+def test_the_reconstruction_loss_is_the_sum_of_its_parts():
+    a, b = torch.rand(2, 1, 8, 8), torch.rand(2, 1, 8, 8)
+    mse = nn.functional.mse_loss(a, b)
+    assert ReconstructionLoss(0.0)(a, b) == mse
+    assert ReconstructionLoss(0.5)(a, b).item() == pytest.approx((mse + 0.5 * amplitude_loss(a, b)).item())
+    perceptual = ReconstructionLoss(0.0, nn.L1Loss(), 0.1)
+    assert perceptual(a, b).item() == pytest.approx((mse + 0.1 * (a - b).abs().mean()).item())
+
+
+@pytest.mark.parametrize("amp", [False, True])
+def test_steps_of_stage_1_lower_the_loss(amp):
+    torch.manual_seed(0)
+    engine = engine_of(VQVAE(2, 1, (8, 8), 1, num_embeddings=8, embedding_dim=4), loss_function=ReconstructionLoss())
+    engine.amp = amp
+    batch = {"image": torch.rand(4, 1, 16, 16)}
+    told = [vqvae_step(engine, batch) for _ in range(25)]
+    assert told[0].keys() == {"loss", "reconstruction", "commitment"}
+    assert told[0]["loss"] == pytest.approx(told[0]["reconstruction"] + told[0]["commitment"], rel=1e-5)
+    assert told[-1]["reconstruction"] < 0.8 * told[0]["reconstruction"]
+
+
+def test_code_use_by_hand():
+    network = VQVAE(2, 1, (4,), 1, num_embeddings=4, embedding_dim=2)
+    engine = SimpleNamespace(network=network)
+    network.codebook.ema_cluster_size.copy_(torch.tensor([1.0, 1.0, 0.0, 0.0]))
+    assert codebook_use(engine) == {"perplexity": pytest.approx(2.0), "codes_in_use": 2}
+    network.codebook.ema_cluster_size.fill_(3.0)
+    assert codebook_use(engine) == {"perplexity": pytest.approx(4.0), "codes_in_use": 4}
+
+
+# ---- stage 2 ----
+
+
+def case_on_disk(tmp_path: Path, name: str, masked: bool = True) -> dict:
+    array = np.random.default_rng(len(name)).integers(0, 256, (13, 16), dtype=np.uint8)
+    write_image(tmp_path / f"{name}.png", array)
+    mask = np.zeros((13, 16), bool)
+    mask[2:9, 4:12] = True
+    write_image(tmp_path / f"{name}_mask.png", mask)
+    case = {"case": name, "image": str(tmp_path / f"{name}.png")}
+    return case | ({"mask": str(tmp_path / f"{name}_mask.png")} if masked else {})
+
+
+def steps() -> object:
+    return preprocessing((16, 16), 1, (0, 255), mask_keys=["mask"])
+
+
+def test_cases_become_tokens_and_suspects(tmp_path):
+    network = pair()
+    cases = [case_on_disk(tmp_path, "a"), case_on_disk(tmp_path, "bc", masked=False)]
+    entries = encode_cases(network, cases, steps(), CPU, pool_mode="area", pool_cut=0.5)
+    for case, entry in zip(cases, entries, strict=True):
+        item = steps()(case)
+        assert torch.equal(entry["tokens"], network.tokens(item["image"].as_tensor()[None])[0])
+        if "mask" in case:
+            assert torch.equal(entry["suspect"], pool_mask(item["mask"].as_tensor()[None] > 0, (4, 4)).flatten())
+            assert 0 < entry["suspect"].sum() < 16
+        else:
+            assert not entry["suspect"].any()
+
+
+def test_variants_come_after_their_original_and_depend_on_seed_and_case_alone(tmp_path):
+    network, moves = pair(), augmentation(rotation=0.5, shift=3.0)
+    cases = [case_on_disk(tmp_path, "a"), case_on_disk(tmp_path, "bc")]
+
+    def encode(order: list[dict], seed: int = 0, versions: int = 2) -> list[dict]:
+        return encode_cases(network, order, steps(), CPU, moves, versions, pool_cut=0.3, seed=seed)
+
+    entries, plain = encode(cases), encode(cases, versions=0)
+    assert len(entries) == 6
+    for index in range(2):
+        assert torch.equal(entries[3 * index]["tokens"], plain[index]["tokens"])
+    turned = encode(cases[::-1])
+    for key in ("tokens", "suspect"):
+        assert all(torch.equal(entries[i][key], turned[(i + 3) % 6][key]) for i in range(6))
+    other = encode(cases, seed=1)
+    assert any(not torch.equal(entries[i]["tokens"], other[i]["tokens"]) for i in (1, 2, 4, 5))
+    assert any(not torch.equal(entries[1][key], entries[2][key]) for key in ("tokens", "suspect"))
+
+
+@pytest.mark.parametrize("order", ["raster", "any"])
+def test_steps_of_stage_2_lower_the_loss(order):
+    network = pair(order)
+    engine = engine_of(PriorObjective(network.transformer))
+    tokens = torch.arange(16).remainder(8).expand(4, -1)
+    batch = {"tokens": tokens, "suspect": torch.zeros_like(tokens, dtype=torch.bool)}
+    losses = []
+    for iteration in range(1, 41):
+        engine.state.iteration = iteration
+        losses.append(prior_step(engine, batch)["loss"])
+    assert sum(losses[-5:]) < 0.7 * sum(losses[:5])
+    assert not any(p.grad is not None for p in network.vqvae.parameters())
+
+
+def test_a_step_draws_by_its_number_alone():
+    """A resumed run takes the step that an undisturbed one takes."""
+    tokens = torch.randint(8, (4, 16), generator=torch.Generator().manual_seed(0))
+    batch = {"tokens": tokens, "suspect": torch.zeros_like(tokens, dtype=torch.bool)}
+    losses = []
+    for iteration in (3, 3, 4):
+        engine = engine_of(PriorObjective(pair().transformer))
+        engine.state.iteration = iteration
+        torch.rand(iteration)  # whatever was drawn before
+        losses.append(prior_step(engine, batch)["loss"])
+    assert losses[0] == losses[1] != losses[2]
+
+
+def test_a_prior_starts_from_stage_1_and_perhaps_from_an_earlier_round(tmp_path):
+    source, network = pair(), pair()
+    for parameter in source.parameters():
+        parameter.data.add_(0.5)
+    save_in_one_step(tmp_path / "vqvae.pt", source.vqvae.state_dict())
+    save_in_one_step(tmp_path / "model.pt", source.state_dict())
+    load_start(network, tmp_path / "vqvae.pt")
+    assert torch.equal(network.vqvae.codebook.embedding.weight, source.vqvae.codebook.embedding.weight)
+    assert not torch.equal(network.transformer.head.weight, source.transformer.head.weight)
+    load_start(network, tmp_path / "vqvae.pt", tmp_path / "model.pt")
+    assert torch.equal(network.transformer.head.weight, source.transformer.head.weight)
+    with pytest.raises(InputError, match=r"nowhere\.pt: weight file not found"):
+        load_start(network, tmp_path / "nowhere.pt")
+
+
+# ---- stage 3 ----
+
+
+def test_a_scoring_step_returns_the_healing_and_its_sums():
+    network, inferer = pair(), KDEInferer(3, 2, alpha=0.5)
+    fired = []
+    engine = SimpleNamespace(
+        network=network, inferer=inferer, state=SimpleNamespace(device=CPU, output=None), fire_event=fired.append
+    )
+    image = torch.rand(3, 1, 16, 16)
+    out, healing = healing_step(engine, {"image": image}), inferer.heal(image, network)
+    assert torch.equal(out["pred"], healing.surprise)
+    assert torch.equal(out["healed"], healing.mean)
+    for i in range(3):
+        score = -healing.log_p[i][healing.suspect[i]].sum().item()
+        assert out["token_score"][i].item() == pytest.approx(score, rel=1e-5)
+    assert out["suspect_share"].tolist() == pytest.approx(healing.suspect.double().mean(1).tolist())
+    assert len(fired) == 1
+    assert engine.state.output is out
+
+
+def test_cases_with_a_record_are_done(tmp_path):
+    cases = [{"case": case} for case in "abcd"]
+    assert pending_cases(cases, tmp_path) == cases
+    for case in "ac":
+        ResultFolder(tmp_path).record(case).parent.mkdir(exist_ok=True)
+        ResultFolder(tmp_path).record(case).write_text("{}")
+    assert [case["case"] for case in pending_cases(cases, tmp_path)] == ["b", "d"]

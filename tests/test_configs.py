@@ -1,0 +1,113 @@
+"""The overlays in configs/: every id is known, every data set's layout is read, every network fits its grid."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from monai.bundle import ConfigParser
+
+from monai_iltm.data.images import write_image
+from monai_iltm.engines.begin import begin_run
+from monai_iltm.engines.stages import run_stage
+from monai_iltm.networks import token_grid
+from monai_iltm.store import RunFolder
+
+HOME = Path(__file__).resolve().parents[1]
+IMPORTS = HOME / "bundles" / "iltm" / "configs" / "train.json"
+OVERLAYS = sorted((HOME / "configs").glob("*.json"))
+DATA_SETS = [path for path in OVERLAYS if "image_size" in json.loads(path.read_text())]
+
+
+def parsed(*overlays: Path, **values) -> ConfigParser:
+    parser = ConfigParser(ConfigParser.load_config_files([str(IMPORTS), *map(str, overlays)]))
+    parser.update({"bundle_root": str(IMPORTS.parents[1]), **values})
+    return parser
+
+
+@pytest.mark.parametrize("path", OVERLAYS, ids=lambda path: path.stem)
+def test_an_overlay_holds_known_ids_alone(path):
+    assert set(json.loads(path.read_text())) <= set(json.loads(IMPORTS.read_text()))
+    assert path.read_text() == json.dumps(json.loads(path.read_text()), indent=4) + "\n"
+
+
+@pytest.mark.parametrize("path", DATA_SETS, ids=lambda path: path.stem)
+def test_the_vqvae_divides_the_image_and_the_inferer_is_made(path):
+    parser = parsed(path)
+    size = parser["image_size"]
+    with torch.device("meta"):
+        vqvae = parser.get_parsed_content("vqvae")
+    assert len(size) == parser["spatial_dims"]
+    assert all(n * vqvae.factor == whole for n, whole in zip(token_grid(size, vqvae), size, strict=True))
+    parser.get_parsed_content("train::inferer")
+
+
+def test_paper_mode_over_a_data_set_is_the_papers_settings():
+    paper = parsed(HOME / "configs" / "phantom2d.json", HOME / "configs" / "paper_mode.json")
+    expected = {"order": "raster", "looks": 1, "threshold": 0.005, "flag_decay": 0.125, "draws": 60, "decodes": 5}
+    expected |= {"bandwidth_floor": 0.05, "mask_density": 0.005, "tolerance": 0.01, "blur": 0.0, "levels": [1.0]}
+    assert {name: paper[name] for name in expected} == expected
+    paper.get_parsed_content("train::inferer")
+    paper.get_parsed_content("rules")
+
+
+def grey(seed: int, shape: tuple[int, ...] = (40, 36, 3)) -> np.ndarray:
+    return np.random.default_rng(seed).integers(20, 200, shape, dtype=np.uint8)
+
+
+@pytest.fixture
+def mvtec(tmp_path) -> Path:
+    root = tmp_path / "mvtec"
+    for index in range(3):
+        write_image(root / f"bottle/train/good/{index:03d}.png", grey(index))
+    write_image(root / "bottle/test/good/000.png", grey(9))
+    for index in range(4):
+        write_image(root / f"bottle/test/broken/{index:03d}.png", grey(20 + index))
+        mask = np.zeros((40, 36), dtype=bool)
+        mask[10:20, 8:16] = True
+        write_image(root / f"bottle/ground_truth/broken/{index:03d}_mask.png", mask)
+    return root
+
+
+@pytest.fixture
+def autopet(tmp_path) -> Path:
+    root, affine = tmp_path / "autopet", np.diag([-4.0, 4.0, 6.0, 1.0])
+    for patient in range(4):
+        study = root / f"PETCT_{patient:03d}/study"
+        suv = np.random.default_rng(patient).gamma(2.0, 1.0, (12, 10, 14)).astype(np.float32)
+        lesion = np.zeros(suv.shape, dtype=np.uint8)
+        lesion[4:7, 4:7, 5:9] = 1
+        write_image(study / "SUV.nii.gz", suv + 8 * lesion, affine)
+        write_image(study / "SEG.nii.gz", lesion, affine)
+    return root
+
+
+TINY = {"vqvae_widths": [8, 8], "vqvae_residual_layers": 1, "num_codes": 8, "code_features": 4, "vqvae_epochs": 1}
+TINY |= {"prior_width": 16, "prior_depth": 1, "prior_heads": 2, "prior_epochs": 1, "augmented_versions": 0}
+TINY |= {"vqvae_batch_size": 2, "prior_batch_size": 2, "draws": 2, "decodes": 1, "max_rounds": 2, "bracket": False}
+
+
+@pytest.mark.parametrize("name", ["mvtec", "autopet"])
+def test_the_real_sets_layouts_run_two_rounds_in_tiny_trees(name, request, tmp_path):
+    """From the sets' own folders through every stage: what the overlay says, with tiny networks."""
+    size = [16, 16] if name == "mvtec" else [12, 12, 16]
+    told = {**TINY, "image_size": size, "dataset_dir": str(request.getfixturevalue(name))}
+    settings = json.loads((HOME / "configs" / f"{name}.json").read_text()) | told
+    run_stage(IMPORTS.parents[1], "train", settings, output_dir=str(tmp_path / "run"))
+    rounds = RunFolder(tmp_path / "run").rounds()
+    assert json.loads(rounds[-1].record.read_text())["verdict"] != "continue"
+    for folder in rounds:
+        assert 0 <= json.loads(folder.metrics.read_text())["auroc"] <= 1
+        assert list(folder.masks.iterdir())
+
+
+def test_the_mvtec_overlay_draws_its_contamination(mvtec, tmp_path):
+    parser = parsed(HOME / "configs" / "mvtec.json", dataset_dir=str(mvtec), output_dir=str(tmp_path / "run"))
+    run = begin_run(tmp_path / "run", mvtec, {"seed": 0}, parser.get_parsed_content("layout"))
+    datalist = json.loads(run.datalist.read_text())
+    assert datalist["protocol"]["contamination"] == 0.8
+    drawn, tested = ({case["image"] for case in datalist[split]} for split in ("training", "testing"))
+    assert not drawn & tested

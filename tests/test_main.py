@@ -1,0 +1,79 @@
+"""`python -m monai_iltm VERB`: what a person types, and what they read when they mistype."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from monai_iltm import __main__ as cli
+from monai_iltm.data.errors import InputError
+from monai_iltm.data.images import write_image
+
+
+def pictures(folder: Path, count: int = 3) -> Path:
+    for index in range(count):
+        write_image(folder / f"p{index}.png", np.random.default_rng(index).integers(0, 255, (64, 64), dtype=np.uint8))
+    return folder
+
+
+def test_prepare_lists_the_cases_and_ends_well(tmp_path, capsys):
+    cli.prepare(str(pictures(tmp_path)), preset="phantom2d")
+    told = capsys.readouterr().out
+    assert "3 training" in told
+    assert "no problems found" in told
+    assert len(json.loads((tmp_path / "datalist.json").read_text())["training"]) == 3
+
+
+def test_prepare_names_every_problem_and_fails(tmp_path, capsys):
+    pictures(tmp_path)
+    write_image(tmp_path / "large.png", np.arange(70 * 64, dtype=np.uint16).reshape(70, 64).astype(np.uint8))
+    (tmp_path / "empty.png").write_bytes(b"")
+    with pytest.raises(SystemExit) as ended:
+        cli.prepare(str(tmp_path), preset="phantom2d", out=str(tmp_path / "list.json"))
+    told = capsys.readouterr().out
+    assert ended.value.code == 1
+    assert "image too large" in told
+    assert "empty file" in told
+
+
+def test_a_preset_that_is_not_there_names_those_that_are():
+    with pytest.raises(InputError, match=r"no preset 'phantom4d'.*phantom2d, phantom3d"):
+        cli.config_path("phantom4d")
+
+
+def test_run_refuses_a_misspelt_setting_and_a_misspelt_overlay(tmp_path):
+    with pytest.raises(InputError, match="'prior_epoch': did you mean 'prior_epochs'"):
+        cli.run("phantom2d", str(tmp_path), str(tmp_path / "run"), prior_epoch=3)
+    (tmp_path / "mine.json").write_text('{"imagesize": [32, 32]}')
+    with pytest.raises(InputError, match="'imagesize': did you mean 'image_size'"):
+        cli.run("phantom2d", str(tmp_path), str(tmp_path / "run"), str(tmp_path / "mine.json"))
+
+
+def test_the_command_that_is_shown_means_the_same(tmp_path):
+    words = shlex.split(cli.shown_command([tmp_path / "a b.json"], {"image_size": [8, 8], "spacing": None, "x": "y z"}))
+    assert words[:5] == ["python", "-m", "monai.bundle", "run", "--config_file"]
+    assert words[5:] == [f"['{tmp_path}/a b.json']", "--image_size", "[8, 8]", "--spacing", "None", "--x", "y z"]
+
+
+def test_phantoms(tmp_path, capsys):
+    cli.phantom("2d", str(tmp_path / "two"), training=2, testing=1, clean=0, size=32)
+    assert (tmp_path / "two" / "datalist.json").is_file()
+    with pytest.raises(InputError, match="'4d'"):
+        cli.phantom("4d", str(tmp_path / "four"))
+
+
+@pytest.mark.slow
+def test_a_mistake_is_one_line_on_the_shell(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "monai_iltm", "status", str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert lines == [f"error: {tmp_path} is no run folder: it holds no run.json"]
+    assert "Traceback" not in done.stderr
