@@ -190,12 +190,13 @@ def open_run(
 ) -> RunFolder:
     """Begin a run, or go on with one whose settings and inputs are the same.
 
-    settings: all that decides the result, as plain JSON values. inputs: {case id: sha256 of its image}.
+    settings: all that decides the result. inputs: {case id: sha256 of its image}.
     dataset_dir: where they lie now; it may differ when a run is taken up again. about: what is
     noted beside them at the beginning (seed, versions, start). Raises InputError that names every difference.
     """
     run = RunFolder(Path(folder))
-    wanted = json.loads(json.dumps({"settings": settings, "cases": inputs, "dataset_dir": dataset_dir}))
+    wanted = {"settings": settings, "cases": inputs, "dataset_dir": dataset_dir}
+    wanted = json.loads(json.dumps(wanted, default=str))  # a setting may be a module: its description stands for it
     there = read_json(run.record) if run.record.is_file() else {**wanted, **about}
     told = _differences(there["settings"], wanted["settings"], "setting")
     told += _differences(there["cases"], wanted["cases"], "case", show=False)

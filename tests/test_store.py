@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from monai_iltm.data.documents import read_json, write_json
 from monai_iltm.data.errors import InputError
@@ -152,6 +153,14 @@ def test_many_differences_are_cut_and_counted(tmp_path):
     open_run(tmp_path / "run", {}, many, "/data")
     with pytest.raises(InputError, match=r"case case_07 is gone; and 12 more\."):
         open_run(tmp_path / "run", {}, {}, "/data")
+
+
+def test_a_module_among_the_settings_is_told_by_its_description(tmp_path):
+    run = open_run(tmp_path / "run", {"perceptual_loss": torch.nn.L1Loss()}, INPUTS, "/data")
+    assert read_json(run.record)["settings"] == {"perceptual_loss": "L1Loss()"}
+    open_run(tmp_path / "run", {"perceptual_loss": torch.nn.L1Loss()}, INPUTS, "/data")
+    with pytest.raises(InputError, match=r"perceptual_loss was 'L1Loss\(\)', now None"):
+        open_run(tmp_path / "run", {"perceptual_loss": None}, INPUTS, "/data")
 
 
 def test_a_damaged_record_is_no_silent_new_beginning(tmp_path):

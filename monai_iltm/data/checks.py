@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -171,7 +170,8 @@ def _excess_findings(image: FileReport, limits: Limits) -> Iterator[Finding]:
     size = list(image.shape)
     if limits.spacing is not None and image.affine is not None and np.isfinite(image.affine).all():
         lengths = np.linalg.norm(image.affine[:3, :3], axis=0)[: len(size)]
-        size = [math.ceil(n * length / mm) for n, length, mm in zip(size, lengths, limits.spacing, strict=True)]
+        # as Spacingd counts: the first voxel stays in its place, the last one falls where it falls
+        size = [round((n - 1) * length / mm + 1) for n, length, mm in zip(size, lengths, limits.spacing, strict=True)]
     if any(n > most for n, most in zip(size, limits.max_size, strict=True)):
         yield "image too large", f"{tuple(size)} on the model's grid, which holds {tuple(limits.max_size)}"
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ignite.engine import Engine, EventEnum
+from ignite.engine import Engine, EventEnum, Events
 from monai.config import PathLike
 from monai.transforms import Compose
 from torch import Tensor
@@ -89,6 +89,7 @@ class IterativeWorkflow(Engine):
         self.folder, self.bundles, self.settings = run, Path(bundles), dict(settings)
         self.preprocessing, self.grid, self.rules, self.max_rounds = preprocessing, tuple(grid), rules, max_epochs
         self.register_events(*RoundEvents)
+        self.add_event_handler(Events.EPOCH_COMPLETED, self._end)
         for handler in handlers:
             handler.attach(self)
 
@@ -115,9 +116,12 @@ class IterativeWorkflow(Engine):
         if is_main():
             write_json(folder.record, record)
         barrier()
-        if record["verdict"] != "continue":
-            self.terminate()
         return record
+
+    def _end(self) -> None:
+        """At the end of the epoch, and not before: an engine that is terminated inside one never tells of its end."""
+        if self.state.output["verdict"] != "continue":  # type: ignore[index]
+            self.terminate()
 
     def train_prior(self, folder: RoundFolder, datalist: Path, split: str = "training") -> None:
         """Stage 2 into a folder, from a datalist whose masks are left out."""

@@ -31,7 +31,8 @@ class ReconstructionLoss(nn.Module):
         if self.spectral_weight:
             loss = loss + self.spectral_weight * amplitude_loss(reconstruction, image)
         if self.perceptual is not None:
-            loss = loss + self.perceptual_weight * self.perceptual(reconstruction, image)
+            perceptual = self.perceptual.to(image.device)  # no trainer moves a loss
+            loss = loss + self.perceptual_weight * perceptual(reconstruction, image)
         return loss
 
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ignite.distributed as idist
 from ignite.engine import Engine, Events
-from mlflow.entities import RunStatus
-from mlflow.tracking import MlflowClient
 
 from monai_iltm.data.documents import read_csv, read_json
 from monai_iltm.store import RoundFolder, RunFolder
 
-FINISHED = RunStatus.to_string(RunStatus.FINISHED)
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
+
+FINISHED = "FINISHED"  # MLflow's own word for a run that ended well
 LONGEST_PARAMETER = 500  # characters that every MLflow store takes
 
 
@@ -39,6 +39,8 @@ class MLflowRounds:
             engine.add_event_handler(Events.EPOCH_COMPLETED, self)
 
     def __call__(self, engine: Engine) -> None:
+        from mlflow.tracking import MlflowClient  # takes seconds to import: only where a round is told
+
         client = MlflowClient(self.address)
         experiment = self._experiment(client)
         whole = self._find(client, experiment, self.run.path.resolve().name, self.settings)

@@ -92,13 +92,13 @@ def weights(tmp_path_factory: pytest.TempPathFactory, tiny: dict[str, Any]) -> C
     return needed
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def run(tiny: dict[str, Any]) -> Callable[..., SimpleNamespace]:
     """Run a bundle's config in this process with tiny settings, others on top."""
     return lambda bundle, config, *overlays, **settings: run_config(bundle, config, *overlays, **{**tiny, **settings})
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def command() -> Callable[..., subprocess.CompletedProcess]:
     """Run `python -m monai.bundle run` in a folder: config files, then settings; ``ranks`` starts it by torchrun."""
     return run_command

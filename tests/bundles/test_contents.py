@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from monai.bundle import verify_metadata
+from monai.bundle import ConfigParser, verify_metadata
 
 from monai_iltm import __version__
 from monai_iltm.data.contamination import sha256
@@ -29,6 +29,13 @@ SECTIONS = (
     "References",
     "License",
 )
+BOTH = {"bundle_root", "device", "dataset_dir", "output_dir", "network_def"}
+KEYS = {
+    "train": BOTH
+    | {f"train::{key}" for key in ("trainer", "trainer::max_epochs", "dataset", "dataset::data")}
+    | {"train::handlers", "train::inferer", "train::preprocessing"},
+    "inference": BOTH | {"dataset", "inferer", "preprocessing", "postprocessing", "evaluator", "handlers"},
+}
 MOST_BYTES = 25 * 2**20
 ABSOLUTE = re.compile(r"(?<![\w.@'\]/])/(home|root|work|tmp|usr|opt|mnt|data|workspace)\b|[A-Za-z]:\\")
 
@@ -66,6 +73,14 @@ def test_required_files(bundle):
     assert [name for name in REQUIRED if not (bundle / name).is_file()] == []
     assert (bundle / "configs" / "inference.json").is_file() or bundle.name in WITHOUT_INFERENCE
     assert (bundle / "LICENSE").read_bytes() == (PROJECT / "LICENSE").read_bytes()
+
+
+@pytest.mark.parametrize("kind", KEYS)
+def test_keys_that_other_programs_look_for(bundle, kind):
+    path = bundle / "configs" / f"{kind}.json"
+    if path.is_file():
+        parser = ConfigParser(ConfigParser.load_config_file(path))
+        assert {key for key in KEYS[kind] if key not in parser} == set()
 
 
 def test_no_code_no_weights_no_large_file(bundle):
@@ -167,3 +182,14 @@ def test_one_vqvae():
     own = json.loads((PROJECT / "bundles" / "vqvae" / "configs" / "train.json").read_text())["network_def"]
     for path in (PROJECT / "bundles").glob("*/configs/*.json"):
         assert json.loads(path.read_text()).get("vqvae", own) == own, path
+
+
+def test_multi_gpu_overlays_only_add_the_processes(bundle):
+    for name, files in (("train", ["train"]), ("evaluate", ["inference", "evaluate"])):
+        overlay = bundle / "configs" / f"multi_gpu_{name}.json"
+        if overlay.is_file():
+            alone = ConfigParser.load_config_files([str(bundle / "configs" / f"{file}.json") for file in files])
+            assert json.loads(overlay.read_text()) == {
+                "initialize": ["$distributed.start_processes()", *alone["initialize"]],
+                "finalize": ["$distributed.stop_processes()"],
+            }

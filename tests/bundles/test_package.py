@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import nibabel as nib
 import numpy as np
 import pytest
-from monai.bundle import verify_metadata, verify_net_in_out
+from monai.bundle import ConfigParser, verify_metadata, verify_net_in_out
 
 from monai_iltm.data.contamination import sha256
 from monai_iltm.data.documents import read_json
@@ -29,14 +29,19 @@ SETTINGS = {
 }
 
 
+@pytest.fixture(scope="module")
+def left(run: Callable[..., SimpleNamespace], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundle of a tiny 3D run."""
+    folder = tmp_path_factory.mktemp("run3d")
+    write_phantom3d(folder / "data", training=3, testing=0, clean=0, shape=(16, 16, 16))
+    run(BUNDLES / "iltm", "train", dataset_dir=str(folder / "data"), output_dir=str(folder / "run"), **SETTINGS)
+    return folder / "run" / "bundle"
+
+
 @pytest.fixture
-def packaged(run: Callable[..., SimpleNamespace], tmp_path: Path) -> Path:
-    """A tiny 3D run's bundle in a folder of its own, and nothing beside it."""
-    write_phantom3d(tmp_path / "data", training=3, testing=0, clean=0, shape=(16, 16, 16))
-    told = {"dataset_dir": str(tmp_path / "data"), "output_dir": str(tmp_path / "run"), **SETTINGS}
-    run(BUNDLES / "iltm", "train", **told)
-    shutil.move(tmp_path / "run" / "bundle", tmp_path / "alone" / "scorer")
-    return tmp_path / "alone" / "scorer"
+def packaged(left: Path, tmp_path: Path) -> Path:
+    """That bundle in a folder of its own, and nothing beside it."""
+    return Path(shutil.copytree(left, tmp_path / "alone" / "scorer"))
 
 
 def oblique() -> np.ndarray:
@@ -64,6 +69,8 @@ def test_it_keeps_the_contract(packaged):
     assert read_json(meta)["network_data_format"]["inputs"]["image"]["spatial_shape"] == [16, 16, 16]
     told = {"meta_file": str(meta), "config_file": str(config), "bundle_root": str(packaged)}
     verify_net_in_out("network_def", **told, device="cpu")
+    inferer = ConfigParser(ConfigParser.load_config_file(config)).get_parsed_content("inferer")
+    assert (inferer.draws, inferer.decodes) == (2, 2)
 
 
 @pytest.mark.slow

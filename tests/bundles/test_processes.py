@@ -88,13 +88,25 @@ def write_start(parser: ConfigParser, path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("cases", [3, 1])
-def test_evaluation_is_the_same(cases, command, run, tiny, weights, phantom, tmp_path):
+def test_a_codebook_starts_in_two_processes(command, tiny, tmp_path):
+    """What one process draws for a code, all have: training goes on, and more than one code is in use."""
+    bundle = BUNDLES / "vqvae"
+    done = command(bundle, *TRAIN, ranks=2, **of(tiny, bundle / TRAIN[0]), output_dir=tmp_path)
+    assert done.returncode == 0, done.stderr
+    history = read_csv(tmp_path / "history.csv")
+    assert [row["epoch"] for row in history] == ["1", "2"]
+    assert all(float(row["perplexity"]) > 1.5 for row in history)
+
+
+@pytest.mark.parametrize(("name", "cases"), [("kde_inferer", 3), ("masked_transformer", 3), ("vqvae", 1)])
+def test_evaluation_is_the_same(name, cases, command, run, tiny, weights, phantom, tmp_path):
     """Three cases for two processes, and one: a process may have nothing to do."""
-    bundle = BUNDLES / "kde_inferer"
+    bundle = BUNDLES / name
     content = read_json(phantom / "datalist.json")
     write_json(tmp_path / "list.json", {"testing": content["testing"][:cases]})
-    told = {"surprise_threshold": 1.0, "datalist": str(tmp_path / "list.json"), **weights("kde_inferer")}
+    told = {"datalist": str(tmp_path / "list.json"), **weights(name, "evaluate")}
+    if name == "kde_inferer":
+        told["surprise_threshold"] = 1.0
     run(bundle, "evaluate", **told, output_dir=str(tmp_path / "one"))
     known = of(tiny, bundle / EVALUATE[0], **told)
     done = command(bundle, *EVALUATE, ranks=2, **known, output_dir=tmp_path / "two")

@@ -64,7 +64,7 @@ def test_weights_of_another_network_are_named(tmp_path):
     path = saved(tmp_path / "model.pt")
     with pytest.raises(InputError, match=r"another network \(without \[\], with \['0.bias'\]\)"):
         load_weights(network(bias=False), path)
-    with pytest.raises(InputError, match="without .*0.weight"):
+    with pytest.raises(InputError, match=r"without .*0\.weight"):
         load_weights(network(), saved(path, {"epoch": 3}))
 
 

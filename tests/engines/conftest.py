@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,9 @@ BUNDLES = Path(__file__).resolve().parents[2] / "bundles"
 
 
 @pytest.fixture(autouse=True)
-def quiet_process(monkeypatch) -> Iterator[None]:
+def quiet_process(monkeypatch) -> None:
     """Stages set the hook for errors of the whole process."""
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)
-    yield
 
 
 @pytest.fixture(scope="session")

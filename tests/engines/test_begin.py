@@ -50,7 +50,7 @@ def test_a_run_begins_with_its_record_and_datalist(data):
 
 def test_the_same_run_goes_on(data):
     first = read_json(begin(data).record)
-    free = {"max_rounds": 9, "tolerance": 0.5, "dataset_dir": "y", "false_alarm": 0.1, "skip_bad": True, "bracket": True}
+    free = {"max_rounds": 9, "tolerance": 0.5, "dataset_dir": "y", "false_alarm": 0.1, "skip_bad": True}
     assert read_json(begin(data, settings={**SETTINGS, **free}).record) == first
 
 

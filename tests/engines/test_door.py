@@ -33,7 +33,8 @@ def forms(configs: list[str]) -> list[list[str]]:
 def test_known_ids_pass_in_every_form(configs, form):
     start = forms(configs)[form]
     known = ["--num_codes", "32", "--prior_epochs=4", "--train::trainer::max_epochs", "1", "--train#trainer", "1"]
-    check_overrides([*start, *known, "--levels", "[1.0]", "--logging_file", "False", "--meta_file", "x", "--run_id", "run"])
+    monais = ["--logging_file", "False", "--meta_file", "x", "--run_id", "run"]
+    check_overrides([*start, *known, "--levels", "[1.0]", *monais])
 
 
 @pytest.mark.parametrize("form", range(4))
@@ -80,7 +81,7 @@ def test_a_folder_is_made_and_left_empty(tmp_path):
 @pytest.mark.parametrize("where", [("file",), ("file", "below")])
 def test_a_folder_that_cannot_be_is_named(tmp_path, where):
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="file.*: output folder cannot be written"):
+    with pytest.raises(InputError, match=r"file.*: output folder cannot be written"):
         require_writable(tmp_path.joinpath(*where))
 
 

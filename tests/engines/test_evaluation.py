@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from monai_iltm.data.documents import read_csv, read_json, write_csv, write_json
+from monai_iltm.data.documents import read_csv, read_json, write_json
 from monai_iltm.data.errors import InputError
 from monai_iltm.data.images import write_image
 from monai_iltm.engines.evaluation import residual_of, truth_of, write_metrics

@@ -12,7 +12,7 @@ from monai_iltm.engines.batches import GlobalBatches
 from monai_iltm.handlers import EpochHistory, EpochSeed, StageProgress
 
 
-class Killed(Exception):
+class KilledError(Exception):
     """What ends a run in the middle."""
 
 
@@ -25,14 +25,15 @@ def run(path, losses, epochs: int = 3, start: int = 0, stop: int | None = None, 
     @engine.on(Events.EPOCH_STARTED)
     def kill(engine: Engine) -> None:
         if engine.state.epoch == stop:
-            raise Killed
+            raise KilledError
 
     engine.load_state_dict({"epoch": start, "epoch_length": 2, "max_epochs": epochs})
     engine.run([0, 1])
 
 
 def test_a_row_an_epoch_holds_the_means_of_its_steps(tmp_path):
-    run(tmp_path / "history.csv", [1.0, 2.0, 3.0, 5.0, 7.0, 9.0], extra=lambda engine: {"twice": 2 * engine.state.epoch})
+    losses = [1.0, 2.0, 3.0, 5.0, 7.0, 9.0]
+    run(tmp_path / "history.csv", losses, extra=lambda engine: {"twice": 2 * engine.state.epoch})
     rows = read_csv(tmp_path / "history.csv")
     assert [(row["epoch"], float(row["loss"]), float(row["part"]), row["twice"]) for row in rows] == [
         ("1", 1.5, 1.0, "2"),
@@ -45,7 +46,7 @@ def test_a_row_an_epoch_holds_the_means_of_its_steps(tmp_path):
 def test_after_a_resume_repeated_epochs_stand_once(tmp_path):
     """Killed in epoch 3, after the rows of 1 and 2; the checkpoint is that of epoch 1, so 2 is repeated."""
     path = tmp_path / "history.csv"
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         run(path, [1.0, 1.0, 2.0, 2.0], stop=3)
     run(path, [20.0, 20.0, 30.0, 30.0], start=1)
     assert [(row["epoch"], float(row["loss"])) for row in read_csv(path)] == [("1", 1), ("2", 20), ("3", 30)]

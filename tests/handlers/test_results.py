@@ -90,7 +90,8 @@ def test_numbers_of_any_kind_come_into_the_record(tmp_path):
     record = read_json(results.record("b"))
     assert record.pop("seconds") >= 0
     assert record == {"token_score": 2.5, "code_counts": [3, 4]}
-    assert read_json(save(scored(tmp_path, ".png", (5, 7), 1), tmp_path / "two").record("a.v1"))["suspect_share"] == 0.25
+    usual = save(scored(tmp_path, ".png", (5, 7), 1), tmp_path / "usual")
+    assert read_json(usual.record("a.v1"))["suspect_share"] == 0.25
 
 
 def test_only_the_kinds_asked_for_are_written(tmp_path):

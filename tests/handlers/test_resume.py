@@ -14,7 +14,7 @@ from monai_iltm.networks import MaskedTransformer
 EPOCHS, STEPS = 4, 2
 
 
-class Killed(Exception):
+class KilledError(Exception):
     """What ends a run in the middle."""
 
 
@@ -51,7 +51,7 @@ def train(folder: Path, kill: tuple[Events, int] | None = None) -> tuple[dict, l
         @engine.on(event)
         def end(engine: Engine) -> None:
             if engine.state.epoch == epoch:
-                raise Killed
+                raise KilledError
 
     data = torch.randint(8, (STEPS, 3, 6), generator=torch.Generator().manual_seed(1))
     engine.run(list(data), max_epochs=EPOCHS)
@@ -66,7 +66,7 @@ def same(first: dict, second: dict) -> bool:
 @pytest.mark.parametrize("epoch", [1, 3, EPOCHS])
 def test_a_killed_training_ends_as_an_undisturbed_one(tmp_path, event, epoch):
     expected, rates = train(tmp_path / "whole")
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         train(tmp_path / "killed", (event, epoch))
     assert not (tmp_path / "killed" / "model.pt").exists()
     resumed, remaining = train(tmp_path / "killed")
@@ -78,7 +78,7 @@ def test_a_killed_training_ends_as_an_undisturbed_one(tmp_path, event, epoch):
 
 def test_killed_again_and_again(tmp_path):
     for epoch in range(1, EPOCHS + 1):
-        with pytest.raises(Killed):
+        with pytest.raises(KilledError):
             train(tmp_path / "killed", (Events.EPOCH_COMPLETED, epoch))
     assert same(train(tmp_path / "killed")[0], train(tmp_path / "whole")[0])
 
@@ -89,7 +89,7 @@ def test_at_the_end_the_model_alone_is_there(tmp_path):
 
 
 def test_until_then_the_checkpoint_is_plain_tensors_and_numbers(tmp_path):
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         train(tmp_path, (Events.EPOCH_COMPLETED, 2))
     state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
     assert (state["epoch"], state["iteration"]) == (2, 2 * STEPS)

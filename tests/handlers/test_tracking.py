@@ -25,7 +25,8 @@ def begun(path: Path, started: str = "2026-01-01") -> RunFolder:
 
 
 def tell(run: RunFolder, index: int, address: str) -> None:
-    MLflowRounds(run, {"num_codes": 64, "long": "x" * 900}, address)(SimpleNamespace(state=SimpleNamespace(epoch=index + 1)))
+    engine = SimpleNamespace(state=SimpleNamespace(epoch=index + 1))
+    MLflowRounds(run, {"num_codes": 64, "long": "x" * 900}, address)(engine)
 
 
 def runs(address: str) -> dict[str, list]:

@@ -24,6 +24,12 @@ def blob(size: tuple[int, ...]) -> np.ndarray:
     return np.exp(-np.log(2) * sum(axis**2 for axis in axes) / 0.2**2)
 
 
+@pytest.fixture(scope="session")
+def oblique() -> np.ndarray:
+    """The affine of ``case_on_disk``: voxels of 2, 3 and 4 mm, turned and mirrored."""
+    return OBLIQUE
+
+
 @pytest.fixture
 def case_on_disk(tmp_path) -> Callable[..., dict[str, Any]]:
     """Writes image and mask of a kind ("picture", "colour", "volume", "flat": 2D NIfTI) and returns the case."""

@@ -5,9 +5,12 @@ import math
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from monai.data import MetaTensor
 from monai.utils import convert_to_tensor
 
+from monai_iltm.data.checks import check_cases
 from monai_iltm.data.errors import InputError
 from monai_iltm.data.images import read_image, write_image
 from monai_iltm.transforms import ToImageGridd, preprocessing
@@ -101,6 +104,21 @@ def test_a_volume_is_resampled_to_the_spacing_asked_for(case_on_disk):
     np.testing.assert_allclose(spacing, (2.5, 3.0, 5.0), rtol=1e-5)
 
 
+@settings(max_examples=25)
+@given(st.tuples(*[st.integers(3, 12)] * 3), st.tuples(*[st.sampled_from([0.5, 0.9, 1.5, 2.0, 3.3])] * 3))
+def test_the_door_knows_what_size_a_resampled_volume_will_have(tmp_path_factory, oblique, size, spacing):
+    """What the check of the data lets through fits, and what fits is let through."""
+    folder = tmp_path_factory.mktemp("volume")
+    write_image(folder / "a.nii.gz", np.arange(np.prod(size), dtype=np.float32).reshape(size), oblique)
+    case = {"case": "a", "image": "a.nii.gz"}
+    item = preprocessing((64, 64, 64), 1, (0, 2000), spacing, resize=True)({"image": str(folder / "a.nii.gz")})
+    (resampled,) = (step for step in item["image"].applied_operations if step["class"] == "Resize")
+    room = tuple(int(n) for n in resampled["orig_size"])
+    for less, problems in ((0, []), (1, ["image too large"])):
+        limits = {"max_size": (room[0] - less, *room[1:]), "spacing": spacing, "fewest": 1}
+        assert [problem.what for problem in check_cases({"training": [case]}, folder, **limits)] == problems
+
+
 def test_padding_goes_around_and_is_dark(case_on_disk):
     item, _ = there(case_on_disk("picture", (13, 18)), 1, kind="picture")
     outside = torch.ones(24, 20, dtype=torch.bool)
@@ -178,7 +196,7 @@ def test_an_image_of_few_bright_voxels_is_refused_without_a_range(tmp_path):
     with pytest.raises(RuntimeError) as caught:
         preprocessing((16, 16, 16), 1)({"case": "dark_1", "image": str(tmp_path / "dark.nii.gz")})
     assert str(caught.value.__cause__).startswith("dark_1: nearly all of its intensities are 0")
-    with pytest.raises(InputError, match="image: nearly all .* state intensity_range"):
+    with pytest.raises(InputError, match=r"image: nearly all .* state intensity_range"):
         scale_intensity(array, None)
 
 

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import ignite.distributed as idist
+import pytest
+import torch
+from torch import nn
+
+from monai_iltm.data.errors import InputError
+from monai_iltm.engines.distributed import barrier, inner, is_main, own_share, parallel, rank_device
+from monai_iltm.engines.stages import config_files, run_stage
+
+
+@pytest.fixture
+def bundle(tmp_path) -> Path:
+    """A bundle of two configs that write down their values."""
+    told = "$pathlib.Path(@output_dir).write_text(str([@width, @name, @doubled]))"
+    config = {"imports": ["$import pathlib"], "width": 4, "name": "a", "doubled": "$2 * @width", "output_dir": "x"}
+    folder = tmp_path / "bundle" / "configs"
+    folder.mkdir(parents=True)
+    config |= {"initialize": [], "run": [told]}
+    for name, content in (("train", config), ("inference", config), ("evaluate", {"name": "over"})):
+        (folder / f"{name}.json").write_text(json.dumps(content))
+    (folder / "metadata.json").write_text('{"version": "0"}')
+    logging = "[loggers]\nkeys=root\n[handlers]\nkeys=\n[formatters]\nkeys=\n[logger_root]\nlevel=INFO\nhandlers=\n"
+    (folder / "logging.conf").write_text(logging)
+    return folder.parent
+
+
+def told(bundle: Path, config: str, settings: dict, **paths) -> str:
+    out = bundle.parent / "told"
+    run_stage(bundle, config, settings, output_dir=str(out), **paths)
+    return out.read_text()
+
+
+def test_a_stage_takes_the_settings_it_knows(bundle):
+    assert told(bundle, "train", {}) == "[4, 'a', 8]"
+    assert told(bundle, "train", {"width": 5, "of_another_stage": 1}) == "[5, 'a', 10]"
+
+
+def test_paths_go_before_settings_and_must_be_known(bundle):
+    assert told(bundle, "train", {"name": "setting"}, name="path") == "[4, 'path', 8]"
+    with pytest.raises(InputError, match="bundle: train holds no other, unknown"):
+        told(bundle, "train", {}, unknown=1, other=2)
+
+
+def test_evaluation_lies_over_inference(bundle):
+    assert told(bundle, "inference", {}) == "[4, 'a', 8]"
+    assert told(bundle, "evaluate", {"width": 1}) == "[1, 'over', 2]"
+    assert [path.name for path in config_files(bundle, "evaluate")] == ["inference.json", "evaluate.json"]
+
+
+def test_a_bundle_that_is_not_there_is_told(bundle):
+    with pytest.raises(InputError, match=r"nowhere/configs/train\.json: bundle config not found"):
+        run_stage(bundle.parent / "nowhere", "train", {})
+    with pytest.raises(InputError, match=r"configs/other\.json: bundle config not found"):
+        config_files(bundle, "other")
+
+
+# ---- one process or many ----
+
+
+@pytest.mark.parametrize("world", [1, 2, 3, 5])
+def test_every_case_has_one_rank(monkeypatch, world):
+    monkeypatch.setattr(idist, "get_world_size", lambda: world)
+    shares = []
+    for rank in range(world):
+        monkeypatch.setattr(idist, "get_rank", lambda rank=rank: rank)
+        shares.append(own_share(list("abcd")))
+        assert is_main() == (rank == 0)
+    assert sorted(case for share in shares for case in share) == list("abcd")
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+def test_alone_nothing_is_wrapped_and_nobody_waited_for():
+    network = nn.Linear(2, 2)
+    assert parallel(network, torch.device("cpu")) is network
+    assert inner(network) is network
+    assert rank_device().type == ("cuda" if torch.cuda.is_available() else "cpu")
+    barrier()
