@@ -33,6 +33,11 @@ class ResultFolder:
         """Figures, where truth exists."""
         return self.path / "metrics.json"
 
+    @property
+    def source(self) -> Path:
+        """Which weights the results are of."""
+        return self.path / "source.json"
+
     def record(self, case: str) -> Path:
         """The case is done if this exists."""
         return self.path / "cases" / f"{case}.json"

@@ -193,7 +193,7 @@ class IterativeWorkflow(Engine):
             "change": now.change_from(before[-1]) if before else None,
             "jaccard": now.overlap,
             "jaccard_before": now.overlap_before,
-            "threshold": limit,
+            "mask_threshold": limit,
             **{name: self._flag(name, folder.index) for name in FLAG_THRESHOLDS if self.settings.get(name)},
             "loss": float(read_csv(folder.history)[-1]["loss"]),
             "training_mask": against_truth(suspect, truth),

@@ -12,7 +12,9 @@ from monai.config import PathLike
 from monai.engines import SupervisedEvaluator
 from monai.engines.utils import IterationEvents
 
-from monai_iltm.data.documents import read_json, write_csv
+from monai_iltm.data.contamination import sha256
+from monai_iltm.data.documents import read_json, write_csv, write_json
+from monai_iltm.data.errors import InputError
 from monai_iltm.data.images import read_image
 from monai_iltm.data.weights import load_weights
 from monai_iltm.engines.distributed import barrier, is_main, own_share
@@ -20,11 +22,18 @@ from monai_iltm.networks import LatentPrior
 from monai_iltm.store import ResultFolder
 
 
-def pending_cases(cases: Sequence[dict[str, Any]], output_dir: PathLike) -> list[dict[str, Any]]:
-    """This rank's share of the cases that have no result in the folder yet, in order."""
-    results = ResultFolder(Path(output_dir))
+def pending_cases(cases: Sequence[dict[str, Any]], output_dir: PathLike, weights: PathLike) -> list[dict[str, Any]]:
+    """This rank's share of the cases that have no result in the folder yet, in order.
+
+    Raises InputError where the folder holds results of other weights, which would stand for those of these.
+    """
+    results, source = ResultFolder(Path(output_dir)), {"weights": sha256(weights)}
+    if results.cases() and results.source.is_file() and read_json(results.source) != source:
+        raise InputError(f"{output_dir} holds results of other weights than {weights}: choose another output folder")
     pending = [case for case in cases if not results.record(case["case"]).is_file()]
     barrier()  # a rank that is ahead must not finish a case while another still counts
+    if is_main():
+        write_json(results.source, source)
     return own_share(pending)
 
 

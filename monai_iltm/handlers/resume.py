@@ -12,6 +12,7 @@ from ignite.engine import Engine, Events
 from monai.config import PathLike
 from torch import nn
 
+from monai_iltm.data.errors import InputError
 from monai_iltm.data.weights import save_in_one_step
 
 
@@ -19,7 +20,7 @@ class ResumableTraining:
     """Keeps a checkpoint of the last epoch beside the model, and puts the model in its place when training is over.
 
     On start an existing checkpoint is loaded (weights_only) and training goes on after its epoch. Files are written by
-    rank 0, each in one step.
+    rank 0, each in one step. Raises InputError for a checkpoint of another training.
 
     Args:
         model_path: where the state dict of ``network`` is put at the end; the checkpoint lies beside it until then.
@@ -39,9 +40,15 @@ class ResumableTraining:
     def load(self, engine: Engine) -> None:
         if not self.checkpoint.is_file():
             return
-        state = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
-        for name, item in self.objects.items():
-            item.load_state_dict(state[name])
+        try:
+            state = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
+            for name, item in self.objects.items():
+                item.load_state_dict(state[name])
+        except Exception as error:  # whatever the archive, a network or an optimiser met
+            told = (str(error) or type(error).__name__).splitlines()[0][:120]
+            raise InputError(
+                f"{self.checkpoint}: not of this training ({told}); remove it to begin from the first epoch"
+            ) from error
         engine.state.epoch, engine.state.iteration = state["epoch"], state["iteration"]
 
     def save(self, engine: Engine) -> None:

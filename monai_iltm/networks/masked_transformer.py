@@ -206,8 +206,8 @@ class MaskedTransformer(nn.Module):
     def _left_out_logits(self, tokens: Tensor, suspect: Tensor | None, generator: torch.Generator | None) -> Tensor:
         """Each group hidden in turn and predicted from the trusted rest; the groups are folded into the batch."""
         b, g = len(tokens), self.groups
-        group = self.deal if generator is None else fixed_groups(self.length, g, generator).to(tokens.device)
-        hidden = group == torch.arange(g, device=tokens.device)[:, None]  # [G, L]
+        group = cast("Tensor", self.deal) if generator is None else fixed_groups(self.length, g, generator)
+        hidden = group.to(tokens.device) == torch.arange(g, device=tokens.device)[:, None]  # [G, L]
         trusted = (~hidden).expand(b, g, -1)
         if suspect is not None:
             trusted = trusted & ~suspect[:, None]

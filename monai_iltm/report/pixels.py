@@ -38,8 +38,8 @@ def surprise_scale(story: Story) -> Scale:
     the threshold. Training maps of the last round are used, test maps where a run has kept none.
     """
     values = _sample(story)
-    limits = [story.calibration.get(name) for name in ("threshold", "surprise_threshold")]
-    limits += [stage.record.get("threshold") for stage in reversed(story.rounds)]
+    limits = [story.calibration.get("threshold")]
+    limits += [stage.record.get("mask_threshold") for stage in reversed(story.rounds)]
     threshold = next((number for limit in limits if (number := finite(limit)) is not None), None)
     if not values.size:
         return Scale(0.0, max(1.0, 2 * (threshold or 0.0)), threshold)

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from monai_iltm.data.documents import write_json
 from monai_iltm.data.errors import InputError
 from monai_iltm.data.images import write_image
 from monai_iltm.data.weights import save_in_one_step
@@ -186,9 +187,21 @@ def test_a_scoring_step_returns_the_healing_and_its_sums():
 
 
 def test_cases_with_a_record_are_done(tmp_path):
-    cases = [{"case": case} for case in "abcd"]
-    assert pending_cases(cases, tmp_path) == cases
+    cases, out, weights = [{"case": case} for case in "abcd"], tmp_path / "out", tmp_path / "model.pt"
+    weights.write_bytes(b"these")
+    assert pending_cases(cases, out, weights) == cases
     for case in "ac":
-        ResultFolder(tmp_path).record(case).parent.mkdir(exist_ok=True)
-        ResultFolder(tmp_path).record(case).write_text("{}")
-    assert [case["case"] for case in pending_cases(cases, tmp_path)] == ["b", "d"]
+        write_json(ResultFolder(out).record(case), {})
+    assert [case["case"] for case in pending_cases(cases, out, weights)] == ["b", "d"]
+
+
+def test_results_of_other_weights_do_not_stand_for_those_of_these(tmp_path):
+    cases, out, weights = [{"case": case} for case in "ab"], tmp_path / "out", tmp_path / "model.pt"
+    weights.write_bytes(b"these")
+    pending_cases(cases, out, weights)
+    weights.write_bytes(b"others")
+    assert pending_cases(cases, out, weights) == cases  # nothing is there yet
+    write_json(ResultFolder(out).record("a"), {})
+    weights.write_bytes(b"these")
+    with pytest.raises(InputError, match=r"out holds results of other weights than .*model\.pt"):
+        pending_cases(cases, out, weights)

@@ -7,6 +7,7 @@ import torch
 from ignite.engine import Engine, Events
 from torch import nn
 
+from monai_iltm.data.errors import InputError
 from monai_iltm.engines.optimiser import MuonAdamW, warmup_cosine
 from monai_iltm.handlers import EpochSeed, ResumableTraining
 from monai_iltm.networks import MaskedTransformer
@@ -93,6 +94,18 @@ def test_until_then_the_checkpoint_is_plain_tensors_and_numbers(tmp_path):
         train(tmp_path, (Events.EPOCH_COMPLETED, 2))
     state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
     assert (state["epoch"], state["iteration"]) == (2, 2 * STEPS)
+
+
+@pytest.mark.parametrize("content", [b"", {"network": {}}, {"epoch": 3}])
+def test_a_checkpoint_of_another_training_is_refused_with_the_way_out(tmp_path, content):
+    checkpoint = tmp_path / "checkpoint.pt"
+    if isinstance(content, bytes):
+        checkpoint.write_bytes(content)
+    else:
+        torch.save(content, checkpoint)
+    with pytest.raises(InputError, match=r"checkpoint\.pt: not of this training .*; remove it"):
+        train(tmp_path)
+    assert not (tmp_path / "model.pt").exists()
 
 
 def test_what_is_deployed_may_hold_more_than_what_is_trained(tmp_path):
