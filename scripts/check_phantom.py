@@ -215,7 +215,7 @@ def trivial_3d() -> None:
 
 def trivial(what: str, counts: dict, draw: Callable, floors: tuple[float, ...]) -> None:
     rows = []
-    for preference in (0.8, 0.0):
+    for preference in (0.8, 0.3, 0.0):
         rows += detectors(f"site_preference {preference}", counts, partial(draw, preference), floors)
     table(f"Trivial detectors on {what}", ["setting", "lesion share", "detector", "AUROC", "AP"], rows)
 

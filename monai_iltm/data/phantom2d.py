@@ -26,10 +26,10 @@ def phantom2d_slice(
     rng: np.random.Generator,
     lesions: int,
     *,
-    site_preference: float = 0.8,
-    sites: int = 4,
+    site_preference: float = 0.3,
+    sites: int = 6,
     radius: tuple[float, float] = (3.0, 4.5),
-    contrast: tuple[float, float] = (0.2, 0.4),
+    contrast: tuple[float, float] = (0.2, 0.45),
     noise: float = 0.08,
     size: int = 64,
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -65,10 +65,10 @@ def write_phantom2d(
     seed: int = 0,
     size: int = 64,
     lesions: tuple[int, int] = (1, 3),
-    site_preference: float = 0.8,
-    sites: int = 4,
+    site_preference: float = 0.3,
+    sites: int = 6,
     radius: tuple[float, float] = (3.0, 4.5),
-    contrast: tuple[float, float] = (0.2, 0.4),
+    contrast: tuple[float, float] = (0.2, 0.45),
     noise: float = 0.08,
 ) -> Path:
     """Write a set of slices as 8-bit PNG (uptake 1 is 255) with masks and return the path of its datalist.json.

@@ -133,7 +133,7 @@ def test_impossible_parameters_are_refused_by_name(tmp_path, wrong, told):
     assert not (tmp_path / "set").exists()
 
 
-@pytest.mark.parametrize("site_preference", [0.0, 0.8])
+@pytest.mark.parametrize("site_preference", [0.0, 0.3, 0.8])
 def test_trivial_detectors_fail(site_preference):
     parameters = {"training": 96, "testing": 48, "clean": 0, "contamination": 1.0, "lesions": (1, 3), "seed": 0}
     drawn: dict[str, list] = {"training": [], "testing": []}

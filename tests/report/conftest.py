@@ -91,7 +91,7 @@ def write_round(folder: Path, data: Path, training: list[dict], testing: list[di
         write_csv(folder / "scores.csv", scores)
         write_json(folder / "metrics.json", _metrics(0.5 + 0.12 * skill))
     verdict = ("converged" if index else "max_rounds") if last else "continue"
-    record = {"round": index, "suspect_tokens": 400 + int(100 * skill), "tokens": 9000, "mask_threshold": 5.3, "loss": 1.2}
+    record = {"round": index, "suspect_tokens": 400 + int(100 * skill), "tokens": 9000, "mask_threshold": 5.3}
     record |= {"change": 0.3 * 0.2**index if index else None, "jaccard": 1 - 0.5 * 0.3**index if index else None}
     record |= {"verdict": verdict, "training_mask": {"recall": 0.2 + 0.4 * skill, "precision": 0.7}}
     write_json(folder / "round.json", record)
