@@ -24,7 +24,7 @@ from monai_iltm.engines.masks import (
     suspect_tokens,
 )
 from monai_iltm.engines.stages import run_stage
-from monai_iltm.handlers.convergence import Masked, verdict
+from monai_iltm.handlers.convergence import SETTLED_OVERLAP, Masked, verdict
 from monai_iltm.store import RoundFolder, RunFolder
 
 FLAG_THRESHOLDS = ("alpha", "threshold", "threshold_times_uniform")
@@ -97,7 +97,7 @@ class IterativeWorkflow(Engine):
         """All rounds that are still to be done; returns ignite's state."""
         self._stage("vqvae", "train", self.folder.vqvae / "model.pt", "VQ-VAE", output_dir=str(self.folder.vqvae))
         done = [_masked(read_json(folder.record)) for folder in self.folder.rounds()]
-        if done and verdict(done, self.max_rounds, self.rules.tolerance) != "continue":  # by the rules as they are now
+        if done and self._verdict(done) != "continue":  # by the rules as they are now
             return self.state
         self.load_state_dict({"epoch": len(done), "epoch_length": 1, "max_epochs": self.max_rounds})
         return super().run([None])
@@ -197,8 +197,12 @@ class IterativeWorkflow(Engine):
             **{name: self._flag(name, folder.index) for name in FLAG_THRESHOLDS if self.settings.get(name)},
             "loss": float(read_csv(folder.history)[-1]["loss"]),
             "training_mask": against_truth(suspect, truth),
-            "verdict": verdict([*before, now], self.max_rounds, rules.tolerance),
+            "verdict": self._verdict([*before, now]),
         }
+
+    def _verdict(self, rounds: Sequence[Masked]) -> str:
+        least = SETTLED_OVERLAP if self.rules.mask_share is not None else 0.0
+        return verdict(rounds, self.max_rounds, self.rules.tolerance, least)
 
     def _suspect(self, folder: RoundFolder) -> Tensor:
         masks = {case["case"]: str(folder.mask(case["case"])) for case in self.cases("training")}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+SETTLED_OVERLAP = 0.9  # asked of masks that cover a fixed share: their number hardly moves, whatever they cover
 MOST_SUSPECT = 0.9  # of all tokens: what is left cannot teach what is normal
 
 
@@ -22,16 +23,17 @@ class Masked:
         return abs(self.suspect - before.suspect) / max(before.suspect, 1)
 
 
-def verdict(rounds: Sequence[Masked], max_rounds: int, tolerance: float = 0.01) -> str:
+def verdict(rounds: Sequence[Masked], max_rounds: int, tolerance: float = 0.01, least_overlap: float = 0.0) -> str:
     """ "continue", "converged", "collapsed", "oscillating" or "max_rounds", from all rounds so far.
 
-    Converged: the number of suspect tokens changed by less than ``tolerance``. Collapsed: none is suspect, or nine
-    tenths of all. Oscillating: twice in succession the masks were more like those of two rounds ago than the last ones.
+    Converged: the number of suspect tokens changed by less than ``tolerance``, and the masks overlap with the last ones
+    by at least ``least_overlap`` (Jaccard). Collapsed: none is suspect, or nine tenths of all. Oscillating: twice in
+    succession the masks were more like those of two rounds ago than the last ones.
     """
     last = rounds[-1]
     if last.suspect == 0 or last.suspect > MOST_SUSPECT * last.tokens:
         return "collapsed"
-    if len(rounds) > 1 and last.change_from(rounds[-2]) < tolerance:
+    if len(rounds) > 1 and last.change_from(rounds[-2]) < tolerance and (last.overlap or 0.0) >= least_overlap:
         return "converged"
     if len(rounds) > 3 and all(_swings(masked) for masked in rounds[-2:]):
         return "oscillating"

@@ -57,6 +57,13 @@ def test_two_swings_in_succession_are_an_oscillation():
     assert verdict(swinging(*start, (0.9, 0.3), (0.3, 0.9), (0.3, 0.9)), 9) == "oscillating"
 
 
+def test_masks_of_a_fixed_share_must_also_overlap():
+    moved = [Masked(100, 1000), Masked(100, 1000, overlap=0.3)]
+    assert verdict(moved, 9) == "converged"
+    assert verdict(moved, 9, least_overlap=0.9) == "continue"
+    assert verdict([moved[0], Masked(100, 1000, overlap=0.95)], 9, least_overlap=0.9) == "converged"
+
+
 def test_the_limit_ends_what_has_not_ended_by_itself():
     assert verdict(rounds(100, 150), 2) == "max_rounds"
     assert verdict(rounds(100, 150), 1) == "max_rounds"
