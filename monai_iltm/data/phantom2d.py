@@ -28,8 +28,8 @@ def phantom2d_slice(
     *,
     site_preference: float = 0.3,
     sites: int = 6,
-    radius: tuple[float, float] = (3.0, 4.5),
-    contrast: tuple[float, float] = (0.2, 0.45),
+    radius: tuple[float, float] = (2.0, 3.5),
+    contrast: tuple[float, float] = (0.35, 0.5),
     noise: float = 0.08,
     size: int = 64,
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -67,8 +67,8 @@ def write_phantom2d(
     lesions: tuple[int, int] = (1, 3),
     site_preference: float = 0.3,
     sites: int = 6,
-    radius: tuple[float, float] = (3.0, 4.5),
-    contrast: tuple[float, float] = (0.2, 0.45),
+    radius: tuple[float, float] = (2.0, 3.5),
+    contrast: tuple[float, float] = (0.35, 0.5),
     noise: float = 0.08,
 ) -> Path:
     """Write a set of slices as 8-bit PNG (uptake 1 is 255) with masks and return the path of its datalist.json.
