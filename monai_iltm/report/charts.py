@@ -12,7 +12,7 @@ from monai_iltm.report.words import safe
 
 INK, MUTED, RULE = "#1c2733", "#66727f", "#e4e8ec"
 BLUE, OCHRE, TEAL = "#1f5a92", "#b3701a", "#0f766e"
-WIDTH, HEIGHT, LEFT, TOP, BOTTOM = 356, 208, 44, 12, 36
+WIDTH, HEIGHT, LEFT, TOP, BOTTOM = 356, 208, 50, 12, 36
 CHARACTER = 6.1  # width in pixels of an average character at 11.5 px, to leave room for the labels
 
 
