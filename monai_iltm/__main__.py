@@ -100,7 +100,10 @@ def config_path(name: str) -> Path:
 def shown_command(files: list[Path], values: dict[str, Any]) -> str:
     """The bundle command, ready to be pasted into a shell."""
     told = [part for key, value in values.items() for part in (f"--{key}", _text(value))]
-    return shlex.join(["python", "-m", "monai.bundle", "run", "--config_file", str([str(f) for f in files]), *told])
+    listed = "[" + ",".join(f"'{path}'" for path in files) + "]"
+    plain = all(shlex.quote(str(path)) == str(path) for path in files)
+    quoted = f'"{listed}"' if plain else shlex.quote(listed)  # the first is easier to read, and to change
+    return f"python -m monai.bundle run --config_file {quoted} {shlex.join(told)}"
 
 
 def _text(value: Any) -> str:

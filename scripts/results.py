@@ -93,7 +93,7 @@ def write() -> None:
 HEAD = f"""# Results
 
 Written by `python scripts/results.py write` from runs made by `python scripts/results.py run NAME`, on a CPU
-({platform.machine()}, 2 threads). One seed each. Nothing was chosen on test labels: they are read after the rounds.
+({platform.machine()}) that other work shared, so the minutes are an upper bound. One seed each. Nothing was chosen on test labels: they are read after the rounds.
 
 AUROC, AP (average precision), AUPRO (false-positive limit 0.3) and Dice (pooled, at its best threshold) are over the
 pixels of all test images; columns with * over the images that hold an anomaly alone; "resid." scores by |image - healed
@@ -110,7 +110,7 @@ def _section(name: str, title: str, presets: tuple[str, ...], folder: RunFolder)
     ]
     if (folder.path / "effort.json").is_file():
         effort = read_json(folder.path / "effort.json")
-        lines[-1] += f" {effort['minutes']} minutes on {effort['threads']} threads, yardsticks included."
+        lines[-1] += f" {effort['minutes']} minutes, yardsticks included; threads: {effort['threads']}."
         lines += ["", "```", effort["command"], "```"]
     lines += ["", *_table(_rows(folder))]
     apart = _apart(folder)
