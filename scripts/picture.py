@@ -18,7 +18,8 @@ from sklearn.metrics import average_precision_score
 from monai_iltm.data.cases import load_cases
 from monai_iltm.data.documents import read_json
 from monai_iltm.data.images import read_image
-from monai_iltm.report.pixels import HEAT
+from monai_iltm.report.pixels import HEAT, Scale, surprise_scale
+from monai_iltm.report.story import read_story
 from monai_iltm.store import RoundFolder, RunFolder
 
 
@@ -32,10 +33,10 @@ def picture(run: str, out: str, rows: int = 2) -> None:
     )
     middle = len(ranked) // 2
     shown = ranked[max(0, middle - rows // 2) :][:rows]
-    limit = read_json(folder.calibration)["threshold"]
+    scale = surprise_scale(read_story(run))
     figure, axes = plt.subplots(rows, 5, figsize=(10, 2.05 * rows + 0.25), squeeze=False)
     for line, panels in zip(axes, shown, strict=True):
-        _draw(line, panels, limit)
+        _draw(line, panels, scale)
     for axis, title in zip(axes[0], ("image", "healed mean", "surprise", "mask", "truth"), strict=True):
         axis.set_title(title, fontsize=11)
     figure.tight_layout(pad=0.3)
@@ -50,10 +51,10 @@ def _panels(last: RoundFolder, case: dict) -> dict:
     return {**files, "image": read_image(case["image"]).array, "truth": truth, "precision": precision}
 
 
-def _draw(line: np.ndarray, panels: dict, limit: float) -> None:
+def _draw(line: np.ndarray, panels: dict, scale: Scale) -> None:
     line[0].imshow(panels["image"], cmap="gray_r")
     line[1].imshow(panels["healed"], cmap="gray_r", vmin=0, vmax=1)
-    line[2].imshow(panels["surprise"], cmap=HEAT, vmin=np.median(panels["surprise"]), vmax=2 * limit)
+    line[2].imshow(panels["surprise"], cmap=HEAT, vmin=scale.low, vmax=scale.high)
     for axis, name in ((line[3], "mask"), (line[4], "truth")):
         axis.imshow(panels["image"], cmap="gray_r")
         axis.imshow(np.ma.masked_equal(panels[name] > 0, False), cmap="autumn", alpha=0.75)
