@@ -1,4 +1,4 @@
-"""What all tests share: one thread a worker, and the measuring data where it is there."""
+"""What all tests share: one thread a worker, the measuring data where it is there, a tiny prior."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 from hypothesis import settings
+
+from monai_iltm.networks import MaskedTransformer
 
 torch.set_num_threads(1)
 settings.register_profile("patient", deadline=None)  # a busy machine is no error
@@ -27,3 +29,17 @@ def measuring_set() -> Callable[[str], Path]:
         return DATA / name
 
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Callable[..., MaskedTransformer]:
+    """Builder of a small float64 transformer in eval mode, with weights that matter; equal arguments, equal weights."""
+
+    def build(order: str, grid: tuple[int, ...] = (3, 4), codes: int = 5, **options) -> MaskedTransformer:
+        net = MaskedTransformer(codes, grid, width=8, depth=2, heads=2, order=order, **options).double().eval()
+        generator = torch.Generator().manual_seed(7)
+        for parameter in net.parameters():
+            parameter.data.normal_(0, 0.5, generator=generator)
+        return net
+
+    return build

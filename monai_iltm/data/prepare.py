@@ -8,9 +8,9 @@ from typing import Any
 
 from monai.config import PathLike
 
+from monai_iltm.data.cases import read_datalist
 from monai_iltm.data.checks import Problem, check_cases
 from monai_iltm.data.errors import InputError
-from monai_iltm.data.layouts import folder_cases, manifest_cases
 from monai_iltm.data.tree import image_files, masks_without_image, require_folder
 
 STATED_PAIRS = ("manifest.csv", "datalist.json")
@@ -23,14 +23,12 @@ def prepare(
 ) -> tuple[dict, list[Problem]]:
     """The datalist of a folder and all its problems (`check_cases`), with masks that have no image.
 
-    layout: folder -> datalist, one of `monai_iltm.data.layouts`; None takes `manifest_cases` where a manifest.csv lies
-    in the folder, else `folder_cases`. limits: the fields of `Limits`. Nothing is written.
+    layout: folder -> datalist, one of `monai_iltm.data.layouts`; None takes the folder's own, as
+    `read_datalist` does. limits: the fields of `Limits`. Nothing is written.
     Raises InputError where the folder itself, its manifest or its datalist cannot be read.
     """
     root = require_folder(folder)
-    if layout is None:
-        layout = manifest_cases if (root / "manifest.csv").is_file() else folder_cases
-    datalist = layout(root)
+    datalist = (layout or read_datalist)(root)
     problems = check_cases(datalist, root, **limits)
     return datalist, [*problems, *_stray_masks(root, datalist)]
 

@@ -10,7 +10,7 @@ import numpy as np
 from monai.config import PathLike
 
 from monai_iltm.data.documents import read_csv, write_json
-from monai_iltm.data.images import read_image
+from monai_iltm.data.images import ImageFile, read_image
 from monai_iltm.engines.distributed import barrier, is_main
 from monai_iltm.metrics import image_auroc, pixel_figures
 from monai_iltm.store import ResultFolder
@@ -74,16 +74,20 @@ def truth_of(case: dict[str, Any]) -> np.ndarray:
     if case.get("label"):
         return read_image(case["label"]).array > 0
     file = read_image(case["image"])
-    space = 2 if file.affine is None else file.array.ndim
-    return np.zeros(file.array.shape[:space], dtype=bool)
+    return np.zeros(file.array.shape[: _space(file)], dtype=bool)
 
 
 def residual_of(results: ResultFolder, case: dict[str, Any], intensity_range: Sequence[float] | None) -> np.ndarray:
     """|image - healed mean| in [0, 1], mean over channels: f32 [*S]."""
-    image = scale_intensity(read_image(case["image"]).array, intensity_range)
+    file = read_image(case["image"])
+    image = scale_intensity(file.array, intensity_range)
     difference = np.abs(image - read_image(results.require(case["case"], "healed")).array)
-    space = truth_of(case).ndim
-    return difference.mean(-1) if difference.ndim > space else difference
+    return difference.mean(-1) if difference.ndim > _space(file) else difference
+
+
+def _space(file: ImageFile) -> int:
+    """Axes of an image without its colours."""
+    return 2 if file.affine is None else file.array.ndim
 
 
 def _pixels(maps: Sequence[np.ndarray], truth: Sequence[np.ndarray], prefix: str) -> dict[str, float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -49,7 +48,7 @@ def _flags(folder: RoundFolder, settings: Mapping[str, Any]) -> dict[str, float]
 
 def _describe(path: Path, settings: Mapping[str, Any]) -> None:
     """The metadata's shapes and channels follow the settings."""
-    metadata = json.loads(path.read_text(encoding="utf-8"))
+    metadata = read_json(path)
     for end in ("inputs", "outputs"):
         for form in metadata["network_data_format"][end].values():
             form["spatial_shape"] = list(settings["image_size"])

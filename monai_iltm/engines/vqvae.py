@@ -8,6 +8,7 @@ import torch
 from ignite.engine import Engine
 from torch import Tensor, nn
 
+from monai_iltm.engines.distributed import inner
 from monai_iltm.ops.spectral import amplitude_loss
 
 
@@ -56,8 +57,7 @@ def vqvae_step(engine: Any, batch: dict[str, Tensor]) -> dict[str, Any]:
 
 def codebook_use(engine: Engine) -> dict[str, float]:
     """Perplexity of the running code counts, and codes with a count of at least a hundredth of the mean."""
-    network: Any = engine.network  # type: ignore[attr-defined]
-    counts = getattr(network, "module", network).codebook.ema_cluster_size
+    counts = inner(engine.network).codebook.ema_cluster_size  # type: ignore[attr-defined]
     share = counts / counts.sum()
     entropy = -(share * share.clamp(min=1e-12).log()).sum()
     return {"perplexity": entropy.exp().item(), "codes_in_use": int((share * len(share) > 0.01).sum())}

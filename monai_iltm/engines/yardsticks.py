@@ -77,7 +77,7 @@ class Yardsticks:
         return convert_to_tensor(item["image"], track_meta=False)
 
     def _oracle(self, workflow: IterativeWorkflow) -> None:
-        """The prior of round 0's settings with the true anomalies left out."""
+        """A prior trained as long as those of the later rounds, with the true anomalies left out."""
         folder = workflow.folder.bracket("oracle")
         training = workflow.cases("training")
         if any(case.get("label") for case in training):
@@ -88,7 +88,7 @@ class Yardsticks:
             self._end(workflow, folder, folder.datalist, "training")
 
     def _clean(self, workflow: IterativeWorkflow) -> None:
-        """The prior of round 0's settings from images without anomalies."""
+        """A prior trained as long as those of the later rounds, from images without anomalies."""
         if workflow.cases("clean"):
             self._end(workflow, workflow.folder.bracket("clean"), workflow.folder.datalist, "clean")
 
