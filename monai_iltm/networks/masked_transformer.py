@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from monai_iltm.networks.attention import Block, attend, attend_causal, attend_last
+from monai_iltm.networks.attention import Block, attend, attend_last
 from monai_iltm.networks.cache import DrawCache, Prefix, RasterCache
 from monai_iltm.ops.likelihood import log_probability
 from monai_iltm.ops.tokens import check_tokens, fixed_groups, pack, uniform
@@ -141,7 +141,7 @@ class MaskedTransformer(nn.Module):
         x = self.entries(codes, where)
         for block in self.layers():
             q, k, v = block.project(x)
-            attended = attend_causal(q, k, v, dropped)
+            attended = attend_last(q, k, v, dropped)
             if self.paper_masking and dropped is not None:
                 attended = attended.masked_fill(dropped[:, None, :, None], 0.0)
             x = block.update(x, attended)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from monai_iltm.networks.attention import attend, attend_causal, attend_last, attend_two
+from monai_iltm.networks.attention import attend, attend_last, attend_two
 
 
 def random(*shape: int, seed: int = 0, dtype: torch.dtype = torch.double) -> Tensor:
@@ -47,7 +47,7 @@ def test_causal_without_dropped_keys(seed, n, share):
     dropped[:, 0] = False
     q, k, v = (random(2, 3, n, 4, seed=seed + i) for i in range(3))
     sees = torch.ones(n, n, dtype=torch.bool).tril() & ~dropped[:, None, None]
-    assert torch.allclose(attend_causal(q, k, v, dropped), dense(q, k, v, sees), atol=1e-12)
+    assert torch.allclose(attend_last(q, k, v, dropped), dense(q, k, v, sees), atol=1e-12)
 
 
 @pytest.mark.parametrize("padded", [False, True])
@@ -71,7 +71,7 @@ def test_shared_and_own_keys_are_one_set_of_keys(padded, steps):
 def test_half_precision_drops_keys_exactly_and_has_finite_gradients(dtype):
     q, k, v = (random(1, 2, 6, 8, seed=i, dtype=dtype).requires_grad_() for i in range(3))
     dropped = torch.tensor([[False, True, False, True, True, False]])
-    out = attend_causal(q, k, v, dropped)
+    out = attend_last(q, k, v, dropped)
     sees = torch.ones(6, 6, dtype=torch.bool).tril() & ~dropped[:, None, None]
     assert torch.allclose(out.double(), dense(q, k, v, sees), atol=0.02)
     grads = torch.autograd.grad(out.float().square().sum(), (q, k, v))
