@@ -166,7 +166,7 @@ def _table(rows: list[dict[str, str]]) -> list[str]:
 def _phantom(preset: str) -> Path:
     folder = HOME / "runs" / "data" / preset
     if preset == "phantom3d":
-        write_phantom3d(folder, training=24, testing=12, clean=12)
+        write_phantom3d(folder, training=96, testing=24, clean=96, lesions=(3, 8))
     else:
         write_phantom2d(folder)
     return folder
