@@ -15,7 +15,7 @@ from monai.utils import convert_to_tensor
 from torch import Tensor
 
 from monai_iltm.networks.latent_prior import LatentPrior
-from monai_iltm.ops.density import stream_log_density
+from monai_iltm.ops.density import kde_log_density, stream_log_density
 from monai_iltm.ops.flagging import flag, flag_rule
 from monai_iltm.ops.healing import heal
 from monai_iltm.ops.likelihood import log_probability
@@ -113,16 +113,19 @@ class KDEInferer(Inferer):
         """Log-density of the (blurred) image among its healed versions, and the mean of those, which is not blurred."""
         healed = heal(network.transformer, tokens, suspect, self.draws, generator)
         decode = partial(self._decode, network, healed[:, 0], generator.initial_seed())
-        held = list(decode()) if self.draws * self.decodes * image.numel() <= MOST_HELD else None
         total, count = torch.zeros_like(image), 0
 
         def blurred() -> Iterator[Tensor]:
             nonlocal total, count
-            for recons in decode() if held is None else held:  # [n, 1, C, *S]
+            for recons in decode():  # [n, 1, C, *S]
                 total, count = total + recons.sum(0), count + len(recons)
                 yield self._blurred(recons.flatten(0, 1)).unflatten(0, (-1, 1))
 
-        log_density, _ = stream_log_density(self._blurred(image), blurred, self.bandwidth_floor)
+        own = self._blurred(image)
+        if self.draws * self.decodes * image.numel() <= MOST_HELD:
+            log_density = kde_log_density(own, torch.cat(list(blurred())), self.bandwidth_floor)
+        else:
+            log_density, _ = stream_log_density(own, blurred, self.bandwidth_floor)
         return log_density, total / count
 
     def _generator(self, image: Tensor) -> torch.Generator:

@@ -131,8 +131,8 @@ def test_streamed_equals_held(pair, monkeypatch, order):
     held = inferer.heal(images, net)
     monkeypatch.setattr(kde, "MOST_HELD", 0)
     streamed = inferer.heal(images, net)
-    assert torch.equal(held.surprise, streamed.surprise)
-    assert torch.equal(held.mean, streamed.mean)
+    assert torch.allclose(held.surprise, streamed.surprise, rtol=1e-5, atol=1e-4)
+    assert torch.allclose(held.mean, streamed.mean)
 
 
 @pytest.mark.parametrize("at_once", [1, 600, 1100])

@@ -10,7 +10,19 @@ from hypothesis import strategies as st
 from scipy.stats import gaussian_kde, norm
 from torch import Tensor
 
+from monai_iltm.ops import density
 from monai_iltm.ops.density import kde_log_density, stream_log_density
+from monai_iltm.ops.density_kernel import TILE, available
+
+
+@pytest.fixture(autouse=True, params=["fused", "plain"])
+def way(request, monkeypatch) -> str:
+    """Every test with the compiled kernel and without it."""
+    if request.param == "plain":
+        monkeypatch.setattr(density, "available", lambda: False)
+    elif not available():
+        pytest.skip("numba is not installed")
+    return request.param
 
 
 def random_case(n: int, *shape: int, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -113,4 +125,31 @@ def test_no_reconstruction_and_other_shapes_are_refused():
         stream_log_density(image, list)
     with pytest.raises(ValueError, match=r"\(3, 1, 1, 2, 1\)"):
         kde_log_density(image, recons[..., :1])
-    assert torch.equal(stream_log_density(image, lambda: [recons[:0], recons])[0], kde_log_density(image, recons))
+    with_empty, _ = stream_log_density(image, lambda: [recons[:0], recons])
+    assert torch.equal(with_empty, stream_log_density(image, lambda: [recons])[0])
+
+
+@pytest.mark.parametrize("voxels", [1, TILE - 1, TILE, 2 * TILE + 5, 40 * TILE + 1])
+@pytest.mark.parametrize("n", [1, 2, 300])
+def test_any_number_of_voxels_and_reconstructions_equals_float64(monkeypatch, voxels, n):
+    monkeypatch.setattr(density, "BLOCK", 700)  # several blocks where there is no kernel
+    image, recons = random_case(n, 1, 1, 1, voxels)
+    image[..., ::7] += 3  # far from all
+    x, r = image.double(), recons.double()
+    h = r.std(0, correction=0) * (4 / (3 * n)) ** 0.2 + 0.05
+    expected = (-(((x - r) / h) ** 2) / 2).logsumexp(0) - h.log() - math.log(n * math.sqrt(2 * math.pi))
+    assert torch.allclose(kde_log_density(image, recons).double(), expected, rtol=3e-5, atol=1e-4)
+
+
+def test_threads_change_nothing(way):
+    image, recons = random_case(30, 1, 1, 1, 7 * TILE)
+    threads = torch.get_num_threads()
+    maps = []
+    try:
+        for count in (1, 2, 5):
+            torch.set_num_threads(count)
+            maps.append(kde_log_density(image, recons))
+    finally:
+        torch.set_num_threads(threads)
+    assert torch.equal(maps[0], maps[1])
+    assert torch.equal(maps[0], maps[2])

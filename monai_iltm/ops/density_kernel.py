@@ -1,0 +1,114 @@
+"""The kernel density estimate on a CPU, fused: every value is read once, and what it leaves stays in the cache."""
+
+from __future__ import annotations
+
+import math
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+# Voxels of one tile: with 300 reconstructions their squared distances take 300 kB of the second-level cache.
+TILE = 256
+
+
+def fused_log_density(image: Tensor, recons: Tensor, bandwidth_floor: float) -> Tensor:
+    """Log-density f32 [V], nats, of image f32 [V] among recons f32 [N, V] on the CPU; see ``density.kde_log_density``.
+
+    Cost: N V values read once, about 25 operations each; memory beside the input TILE N values a thread.
+    """
+    count, voxels = recons.shape
+    out = torch.empty_like(image)
+    x, r, y = image.numpy(), recons.numpy(), out.numpy()
+    silverman, norm = np.float32((4 / (3 * count)) ** 0.2), np.float32(math.log(count * math.sqrt(2 * math.pi)))
+    share = -(-voxels // (torch.get_num_threads() * TILE)) * TILE
+    kernel = _compiled()
+
+    def part(start: int) -> None:
+        stop = min(start + share, voxels)
+        kernel(x[start:stop], r[:, start:stop], np.float32(bandwidth_floor), silverman, norm, y[start:stop])
+
+    starts = range(0, voxels, share)
+    if len(starts) == 1:
+        part(0)
+    else:
+        with ThreadPoolExecutor(len(starts)) as pool:  # the kernel lets go of Python's lock
+            list(pool.map(part, starts))
+    return out
+
+
+@cache
+def available() -> bool:
+    """Whether numba is there to compile the kernel (``pip install monai_iltm[fast]``)."""
+    try:
+        import numba  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+@cache
+def _compiled() -> Any:
+    """The kernel as machine code: a few seconds the first time, from numba's cache on disk after that."""
+    import numba
+
+    compiled = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz", "arcp"})
+    return compiled(_log_density)
+
+
+def _log_density(
+    image: np.ndarray,
+    recons: np.ndarray,
+    floor: np.float32,
+    silverman: np.float32,
+    norm: np.float32,
+    out: np.ndarray,
+) -> None:
+    """Tile by tile: moments and squared distances in one pass over memory, kernel sums in one over the cache.
+
+    The inner loops are plain enough to become vector instructions; 2 ** t, with t <= 0, is written out for that: the
+    Taylor polynomial of degree 6 on what rounding leaves (|f| <= 1/2, relative error below 2e-7), and the whole part
+    as a float's exponent bits.
+    """
+    count, voxels = recons.shape
+    squares = np.empty((count, TILE), np.float32)
+    sums, more, nearest = np.empty(TILE, np.float32), np.empty(TILE, np.float32), np.empty(TILE, np.float32)
+    log2e, half, one, share = np.float32(math.log2(math.e)), np.float32(0.5), np.float32(1), np.float32(1 / count)
+    for start in range(0, voxels, TILE):
+        width = min(TILE, voxels - start)
+        first, here = recons[0, start : start + width], image[start : start + width]
+        sums[:], more[:], nearest[:] = 0, 0, np.inf
+        for j in range(count):
+            row, square = recons[j, start : start + width], squares[j]
+            for i in range(width):
+                d = row[i] - first[i]  # moments about the first value: exact where all are nearly equal
+                sums[i] += d
+                more[i] += d * d
+                z = row[i] - here[i]
+                square[i] = z * z
+                nearest[i] = min(nearest[i], square[i])
+        for i in range(width):
+            mean = sums[i] * share
+            h = np.sqrt(max(more[i] * share - mean * mean, np.float32(0))) * silverman + floor
+            more[i] = -half * log2e / (h * h)
+            out[start + i] = -half * nearest[i] / (h * h) - np.log(h) - norm
+            sums[i] = 0
+        for j in range(count):
+            square = squares[j]
+            for i in range(width):
+                t = max((square[i] - nearest[i]) * more[i], np.float32(-126))
+                whole = np.floor(t + half)
+                f = t - whole
+                p = np.float32(1.5403530393e-4)
+                p = p * f + np.float32(1.3333558146e-3)
+                p = p * f + np.float32(9.6181291076e-3)
+                p = p * f + np.float32(5.5504108665e-2)
+                p = p * f + np.float32(2.4022650696e-1)
+                p = p * f + np.float32(6.9314718056e-1)
+                p = p * f + one
+                sums[i] += p * np.int32((np.int32(whole) + np.int32(127)) << np.int32(23)).view(np.float32)
+        for i in range(width):
+            out[start + i] += np.log(sums[i])
