@@ -20,12 +20,13 @@ from monai_iltm.data.errors import InputError
 from monai_iltm.data.phantom2d import write_phantom2d
 from monai_iltm.data.phantom3d import write_phantom3d
 from monai_iltm.data.prepare import prepare as prepare_folder
+from monai_iltm.engines.distributed import torchrun
 from monai_iltm.engines.door import check_names, tell_plainly
 
 HOME = Path(os.environ.get("ILTM_HOME", Path(__file__).resolve().parents[1]))  # where bundles/ and configs/ lie
 
 
-def run(preset: str, data: str, out: str, *overlays: str, **settings: Any) -> None:
+def run(preset: str, data: str, out: str, *overlays: str, processes: int = 1, **settings: Any) -> None:
     """All rounds on a folder of images: `run --preset phantom2d --data DIR --out RUN [--prior_epochs 30 ...]`.
 
     Prints the bundle command that does the same. The same command goes on with a run that was stopped.
@@ -34,14 +35,21 @@ def run(preset: str, data: str, out: str, *overlays: str, **settings: Any) -> No
         preset: name of a file in configs/, or a path to one.
         data: folder of images; out: run folder.
         overlays: further JSON files or names in configs/, laid over the preset in order.
+        processes: of this machine that share the work (torchrun): one a GPU, or one a core of the CPU, which on small
+            images is about half as fast again as the same number of threads.
         settings: values by id, as in the bundle's train.json.
     """
     bundle = HOME / "bundles" / "iltm"
     files = [bundle / "configs" / "train.json", *(config_path(name) for name in (preset, *overlays))]
     known, *laid_over = (set(ConfigParser.load_config_file(path)) for path in files)
     check_names(set(settings).union(*laid_over), known)
+    if processes > 1:
+        files.append(bundle / "configs" / "multi_gpu_train.json")
     fixed = {"bundle_root": str(bundle), "dataset_dir": data, "output_dir": out}
-    print(shown_command(files, fixed | settings), flush=True)
+    print(shown_command(files, fixed | settings, processes), flush=True)
+    if processes > 1:
+        torchrun(processes, "monai.bundle", "run", "--config_file", *bundle_arguments(files, fixed | settings))
+        return
     told = [str(path) for path in files]
     meta, logging = (str(bundle / "configs" / name) for name in ("metadata.json", "logging.conf"))
     run_bundle(config_file=told, meta_file=meta, logging_file=logging, **fixed, **settings)
@@ -97,13 +105,19 @@ def config_path(name: str) -> Path:
     raise InputError(f"no preset {name!r} in {HOME / 'configs'}: {', '.join(there) or 'the folder is missing'}")
 
 
-def shown_command(files: list[Path], values: dict[str, Any]) -> str:
+def shown_command(files: list[Path], values: dict[str, Any], processes: int = 1) -> str:
     """The bundle command, ready to be pasted into a shell."""
-    told = [part for key, value in values.items() for part in (f"--{key}", _text(value))]
-    listed = "[" + ",".join(f"'{path}'" for path in files) + "]"
+    listed, *others = bundle_arguments(files, values)
     plain = all(shlex.quote(str(path)) == str(path) for path in files)
     quoted = f'"{listed}"' if plain else shlex.quote(listed)  # the first is easier to read, and to change
-    return f"python -m monai.bundle run --config_file {quoted} {shlex.join(told)}"
+    start = "python -m" if processes == 1 else f"torchrun --standalone --nproc_per_node {processes} -m"
+    return f"{start} monai.bundle run --config_file {quoted} {shlex.join(others)}"
+
+
+def bundle_arguments(files: list[Path], values: dict[str, Any]) -> list[str]:
+    """What follows `--config_file`: the files as one list, then --id value for every value."""
+    listed = "[" + ",".join(f"'{path}'" for path in files) + "]"
+    return [listed, *(part for key, value in values.items() for part in (f"--{key}", _text(value)))]
 
 
 def _text(value: Any) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import fire
-import torch
 
 from monai_iltm.__main__ import report, run, status
 from monai_iltm.data.phantom2d import write_phantom2d
@@ -17,11 +16,11 @@ from monai_iltm.engines.door import tell_plainly
 HOME = Path(__file__).resolve().parents[1]
 
 
-def demo(out: str = str(HOME / "runs" / "demo")) -> None:
+def demo(out: str = str(HOME / "runs" / "demo"), processes: int = 2) -> None:
     """Write the phantom beside the run, run all rounds with their yardsticks, print the table and the report's path."""
     data = Path(out).with_name(Path(out).name + "_data")
     write_phantom2d(data)
-    run("phantom2d", str(data), out)
+    run("phantom2d", str(data), out, processes=processes)
     print()
     status(out)
     print()
@@ -30,5 +29,4 @@ def demo(out: str = str(HOME / "runs" / "demo")) -> None:
 
 if __name__ == "__main__":
     tell_plainly()
-    torch.set_num_threads(2)
     fire.Fire(demo)

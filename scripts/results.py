@@ -16,7 +16,7 @@ from typing import Any
 
 import fire
 
-from monai_iltm.__main__ import config_path, shown_command
+from monai_iltm.__main__ import bundle_arguments, config_path, shown_command
 from monai_iltm.data.documents import read_json, write_json
 from monai_iltm.data.errors import InputError
 from monai_iltm.data.phantom2d import write_phantom2d
@@ -52,7 +52,7 @@ COLUMNS = {
 TRIVIAL = {"raw_intensity": "raw intensity", "robust_z": "robust z-score", "vqvae_residual": "VQ-VAE residual"}
 
 
-def run(name: str, threads: int = 2, **settings: Any) -> None:
+def run(name: str, processes: int = 2, threads: int = 1, **settings: Any) -> None:
     """The bundle command of one set into runs/results/NAME, from where it stopped; its duration is noted."""
     if name not in SETS:
         raise InputError(f"no set {name!r}: {', '.join(SETS)}")
@@ -62,19 +62,22 @@ def run(name: str, threads: int = 2, **settings: Any) -> None:
         raise InputError(f"{data}: not there; set ILTM_DATA to the folder of measuring data")
     bundle, out = HOME / "bundles" / "iltm", RUNS / name
     files = [bundle / "configs" / "train.json", *(config_path(preset) for preset in presets)]
+    if processes > 1:
+        files.append(bundle / "configs" / "multi_gpu_train.json")
     values = {"bundle_root": str(bundle), "dataset_dir": str(data), "output_dir": str(out), **settings}
-    command = shown_command(files, values)
+    command = shown_command(files, values, processes)
     print(command, flush=True)
-    arguments = ["--config_file", str([str(path) for path in files])]
-    arguments += [part for key, value in values.items() for part in (f"--{key}", str(value))]
     before = read_json(out / "effort.json")["minutes"] if (out / "effort.json").is_file() else 0.0
     began = time.monotonic()
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-    code = subprocess.call([sys.executable, "-m", "monai.bundle", "run", *arguments], env=environment)
+    arguments = ["run", "--config_file", *bundle_arguments(files, values)]
+    several = ["torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", "-m"] if processes > 1 else []
+    code = subprocess.call([sys.executable, "-m", *several, "monai.bundle", *arguments], env=environment)
     if out.is_dir():
         minutes = before + (time.monotonic() - began) / 60
         shown = command.replace(str(HOME) + "/", "").replace(str(MEASURED), "$ILTM_DATA")
-        write_json(out / "effort.json", {"minutes": round(minutes, 1), "threads": threads, "command": shown})
+        effort = {"minutes": round(minutes, 1), "processes": processes, "threads": threads, "command": shown}
+        write_json(out / "effort.json", effort)
     sys.exit(code)
 
 
@@ -111,7 +114,8 @@ def _section(name: str, title: str, presets: tuple[str, ...], folder: RunFolder)
     ]
     if (folder.path / "effort.json").is_file():
         effort = read_json(folder.path / "effort.json")
-        lines[-1] += f" {effort['minutes']} minutes, yardsticks included; threads: {effort['threads']}."
+        lines[-1] += f" {effort['minutes']} minutes, yardsticks included; {effort.get('processes', 1)} process(es) of "
+        lines[-1] += f"{effort['threads']} thread(s)."
         lines += ["", "```", effort["command"], "```"]
     lines += ["", *_table(_rows(folder))]
     apart = _apart(folder)

@@ -27,7 +27,7 @@ MAY_KNOW = {
     "__main__": BELOW_ENGINES | {"engines", "handlers", "report"},
     "__init__": set(),
 }
-OUTSIDE = {"ops": {"torch"}, "networks": {"torch", "monai"}}  # third-party packages; the other rooms may take any
+OUTSIDE = {"ops": {"torch", "numpy", "numba"}, "networks": {"torch", "monai"}}  # the other rooms may take any
 UNSAFE_MODULES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 UNSAFE_CALLS = {"eval", "exec", "os.system", "os.popen"}
 
@@ -156,7 +156,7 @@ BREACHES = [
     (imports_point_down, "monai_iltm/engines/a.py", "from monai_iltm.report import b", "engines must not know report"),
     (imports_point_down, "monai_iltm/handlers/a.py", "from .. import __main__", "handlers must not know __main__"),
     (imports_point_down, "monai_iltm/__init__.py", "from .ops import a", "__init__ must not know ops"),
-    (mathematics_stays_pure, "monai_iltm/ops/a.py", "import numpy as np", "ops must not import numpy"),
+    (mathematics_stays_pure, "monai_iltm/ops/a.py", "import monai", "ops must not import monai"),
     (mathematics_stays_pure, "monai_iltm/networks/a.py", "from scipy import b", "networks must not import scipy"),
     (no_circles, "monai_iltm/data/a.py", "import monai_iltm.store", "circle: "),
     (files_are_short, "monai_iltm/ops/a.py", "\n" * 251, "251 lines"),

@@ -77,3 +77,23 @@ def test_a_mistake_is_one_line_on_the_shell(tmp_path):
     lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert lines == [f"error: {tmp_path} is no run folder: it holds no run.json"]
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_several_processes_are_one_run_and_one_line_of_error(tmp_path):
+    """Two processes share a tiny run; a mistake that both find is told plainly, without torchrun's own page."""
+    words = [sys.executable, "-m", "monai_iltm", "run", "--preset", "phantom2d", "--processes", "2"]
+    told = [*words, "--data", str(tmp_path / "none"), "--out", str(tmp_path / "run")]
+    done = subprocess.run(told, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "torchrun --standalone --nproc_per_node 2 -m monai.bundle run" in done.stdout
+    assert "none" in next(line for line in done.stderr.splitlines() if line.startswith("error: "))
+    assert "Traceback" not in done.stderr
+    tiny = {"vqvae_epochs": 1, "first_prior_epochs": 1, "prior_epochs": 1, "max_rounds": 1, "draws": 2, "decodes": 1}
+    tiny |= {"augmented_versions": 0, "prior_width": 16, "prior_depth": 1, "bracket": False}
+    cli.phantom("2d", str(tmp_path / "data"), training=4, testing=2, clean=0)
+    told = [*words, "--data", str(tmp_path / "data"), "--out", str(tmp_path / "run")]
+    told += [part for key, value in tiny.items() for part in (f"--{key}", str(value))]
+    done = subprocess.run(told, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert (tmp_path / "run" / "round_00" / "round.json").is_file()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import sys
+import uuid
 from datetime import timedelta
 from typing import Any
 
@@ -10,9 +13,33 @@ import ignite.distributed as idist
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from torch.nn.parallel import DistributedDataParallel
 
 TIMEOUT = timedelta(hours=6)  # one rank may score a large case while the others wait
+
+
+def torchrun(processes: int, module: str, *arguments: str) -> None:
+    """Run a module in several processes of this machine; where one fails, all end, and so does this one.
+
+    Each gets its share of the cores, unless OMP_NUM_THREADS says otherwise.
+    """
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
+    launch = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=processes,
+        run_id=uuid.uuid4().hex,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        max_restarts=0,
+    )
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # the process itself has told
+    try:
+        elastic_launch(launch, sys.executable)("-m", module, *arguments)
+    except ChildFailedError:
+        sys.exit(1)
 
 
 def rank_device() -> torch.device:
@@ -63,3 +90,13 @@ def barrier() -> None:
     """Wait for all ranks."""
     if idist.get_world_size() > 1:
         idist.barrier()
+
+
+def gathered(own: list[Any]) -> list[Any]:
+    """What the ranks made of ``own_share``, in the order of the cases, on every rank."""
+    world = idist.get_world_size()
+    if world == 1:
+        return own
+    parts: list[list[Any]] = [[]] * world
+    dist.all_gather_object(parts, own)
+    return [parts[index % world][index // world] for index in range(sum(map(len, parts)))]

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 
+import torch.distributed as dist
 from monai.bundle import ConfigParser
 from monai.config import PathLike
 
@@ -19,16 +20,22 @@ from monai_iltm.data.errors import InputError
 # What `python -m monai.bundle run` takes itself, beside the ids of a config.
 BUNDLE_OPTIONS = {"run_id", "init_id", "final_id", "meta_file", "config_file", "logging_file", "tracking", "args_file"}
 
+# How gloo's and nccl's errors tell of a process that is gone.
+PEER_LOST = ("Connection closed by peer", "Connection reset by peer", "remote process exited")
+
 
 def open_door(output_dir: PathLike | None = None) -> None:
     """First thing in a config's ``initialize``: plain errors, a look at the command line and the output folder.
 
     Raises:
-        InputError: an override that the config does not know, or an output folder that cannot be written.
+        InputError: an override that the config does not know, several processes without the config that joins them, or
+            an output folder that cannot be written.
     """
     tell_plainly()
     if sys.argv[1:2] == ["run"]:
         check_overrides(sys.argv[2:])
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
+        raise InputError("torchrun's processes do not know of each other: add the bundle's configs/multi_gpu_*.json")
     if output_dir is not None:
         require_writable(output_dir)
 
@@ -72,10 +79,12 @@ def check_names(names: Iterable[str], known: Iterable[str]) -> None:
 
 
 def plain_line(error: BaseException | None) -> str | None:
-    """The message of the InputError that an error is, or stems from; None where it stems from none."""
+    """The message of the InputError that an error is, or stems from, or that another process ended; else None."""
     while error is not None:
         if isinstance(error, InputError):
             return f"error: {error}"
+        if any(words in str(error) for words in PEER_LOST):
+            return f"process {os.environ.get('RANK')} ends: another process of this run did, and tells why"
         error = error.__cause__ or error.__context__
     return None
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from typing import Any
 
 import ignite.distributed as idist
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from monai_iltm.data.weights import load_weights
-from monai_iltm.engines.distributed import is_main
+from monai_iltm.engines.distributed import gathered, is_main, own_share
 from monai_iltm.handlers.epochs import redraw_seconds
 from monai_iltm.networks import LatentPrior, MaskedTransformer
 from monai_iltm.ops.tokens import pool_mask
@@ -35,7 +34,7 @@ class PriorObjective(nn.Module):
 @torch.no_grad()
 def encode_cases(
     network: LatentPrior,
-    cases: Sequence[dict[str, Any]],
+    cases: list[dict[str, Any]],
     preprocessing: Compose,
     device: torch.device,
     augmentation: Compose | None = None,
@@ -47,13 +46,15 @@ def encode_cases(
     """Tokens i64 [L] and suspect bool [L] of every case, as it is and in ``versions`` random variants.
 
     A mask (key "mask", True = suspect) goes through the same geometry as its image and is then pooled to the grid; a
-    case without one has no suspect. A variant depends on seed, case id and its number alone. Held in memory: 9 L bytes
-    an entry.
+    case without one has no suspect. A variant depends on seed, case id and its number alone. Several ranks share the
+    work. Held in memory: 9 L bytes an entry.
     """
     network = network.to(device).eval()
     grid = network.transformer.grid
     entries = []
-    bar = tqdm(cases, desc="encoding", unit="case", leave=False, disable=not is_main(), mininterval=redraw_seconds())
+    bar = tqdm(
+        own_share(cases), desc="encoding", unit="case", leave=False, disable=not is_main(), mininterval=redraw_seconds()
+    )
     for case in bar:
         items = _variants(preprocessing(case), str(case.get("case", case["image"])), augmentation, versions, seed)
         images = torch.stack([item["image"] for item in items])
@@ -62,8 +63,8 @@ def encode_cases(
         if "mask" in items[0]:
             masks = torch.stack([item["mask"] for item in items])
             suspect = pool_mask(masks > 0, grid, pool_mode, pool_cut).flatten(1)
-        entries += [{"tokens": t, "suspect": s} for t, s in zip(tokens, suspect, strict=True)]
-    return entries
+        entries.append([{"tokens": t, "suspect": s} for t, s in zip(tokens, suspect, strict=True)])
+    return [entry for case in gathered(entries) for entry in case]
 
 
 def load_start(network: LatentPrior, vqvae_weights: PathLike, start_weights: PathLike | None = None) -> None:

@@ -139,3 +139,10 @@ def test_the_door_looks_at_the_command_line_and_the_folder(hook, monkeypatch, co
     open_door(tmp_path / "out")
     assert Path(tmp_path / "out").is_dir()
     open_door()
+
+
+def test_processes_that_were_not_joined_are_refused(monkeypatch):
+    """Two ranks that each take themselves for the only one would write the same files."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(InputError, match="multi_gpu"):
+        open_door()
