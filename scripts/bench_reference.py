@@ -86,11 +86,12 @@ def joint_codes(net: MaskedTransformer, healed: Tensor, suspect: Tensor, where: 
 @torch.no_grad()
 def decode_each(vqvae: VQVAE, codes: Tensor, decodes: int, seed: int) -> Tensor:
     """Codes i64 [n, *g] to images [n decodes, C, *S]: a whole decode for every image, one at a time."""
-    generator = torch.Generator().manual_seed(seed)
+    kept = vqvae.head_masks(decodes, torch.Generator().manual_seed(seed)) / (1 - vqvae.head_dropout)
     images = []
-    for one in codes.repeat_interleave(decodes, 0):
-        features = vqvae.decode_trunk(vqvae.embed(one[None]))
-        images.append(vqvae.decode_head(features, drop=True, generator=generator))
+    for one in codes:
+        for row in kept.to(codes.device):
+            features = vqvae.decode_trunk(vqvae.embed(one[None]))
+            images.append(vqvae.decode_head(features * row.view(1, -1, *[1] * (codes.ndim - 1))))
     return torch.cat(images)
 
 

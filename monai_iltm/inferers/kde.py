@@ -43,8 +43,9 @@ class KDEInferer(Inferer):
     """Surprise map of images: -log density of every voxel's intensity among many healed versions of its image.
 
     Unlikely tokens are redrawn ``draws`` times, each draw is decoded ``decodes`` times with dropout in the decoder's
-    head, and a Gaussian kernel estimate over the draws x decodes values scores the real one. Each case has a generator
-    of its own, seeded by its pixels: its map depends on neither batch, rank nor order.
+    head, and a Gaussian kernel estimate over the draws x decodes values scores the real one. The dropped channels are
+    drawn once a case and are the same for all its draws. Each case has a generator of its own, seeded by its pixels:
+    its map depends on neither batch, rank nor order.
 
     Args:
         draws, decodes: n and d; the paper: 60 and 5.
@@ -92,7 +93,7 @@ class KDEInferer(Inferer):
     @torch.no_grad()
     def heal(self, inputs: Tensor, network: LatentPrior) -> Healing:
         """The surprise map with all that led to it. Cost a case: see ``ops.healing.heal``, and draws trunks and
-        draws x decodes heads of the decoder, twice where the reconstructions exceed 512 MB."""
+        about as many heads of the decoder, twice where the reconstructions exceed 512 MB."""
         images = convert_to_tensor(inputs, track_meta=False).float()
         network.eval()
         cases = [self._one(image[None], network) for image in images]
@@ -135,18 +136,21 @@ class KDEInferer(Inferer):
         return torch.Generator().manual_seed(zlib.crc32(str(self.seed).encode(), zlib.crc32(content)))
 
     def _decode(self, network: LatentPrior, healed: Tensor, seed: int) -> Iterator[Tensor]:
-        """Reconstructions [n, 1, C, *S], draw by draw, the same at every call; equal draws share one trunk."""
+        """Reconstructions [n, 1, C, *S], the passes of a draw one after another, the same at every call.
+
+        Equal draws are decoded once; pass j drops the same channels in every draw.
+        """
         vqvae, grid = network.vqvae, network.transformer.grid
-        generator = torch.Generator().manual_seed(seed + 1)
+        kept = vqvae.head_masks(self.decodes, torch.Generator().manual_seed(seed + 1))
         distinct, which = torch.unique(healed, dim=0, return_inverse=True)
         several = max(1, MOST_AT_ONCE // (distinct.shape[1] * vqvae.factor ** len(grid)))
         order = which.argsort(stable=True)
         for start in range(0, len(distinct), several):
             features = vqvae.decode_trunk(vqvae.embed(distinct[start : start + several].unflatten(1, grid)))
+            images = vqvae.decode_heads(features, kept).transpose(0, 1)  # [n, d, C, *S]
             here = order[(which[order] >= start) & (which[order] < start + several)]
             for part in here.split(several):
-                rows = features[which[part] - start].repeat_interleave(self.decodes, 0)
-                yield vqvae.decode_head(rows, drop=True, generator=generator)[:, None]
+                yield images[which[part] - start].flatten(0, 1)[:, None]
 
     def _blurred(self, images: Tensor) -> Tensor:
         """Images [N, C, *S] as the density sees them."""

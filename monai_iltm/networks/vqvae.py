@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import torch
 import torch.distributed as dist
+import torch.nn.functional as F
 from monai.networks.layers.vector_quantizer import EMAQuantizer, VectorQuantizer
 from monai.networks.nets import vqvae as monai_vqvae
 from torch import Tensor, nn
@@ -164,6 +165,34 @@ class VQVAE(monai_vqvae.VQVAE):
             kept = torch.rand(shape, generator=generator, device=source) >= self.head_dropout
             features = features * (kept.to(features) / (1 - self.head_dropout))
         return self.decoder.blocks[-1](features)
+
+    @property
+    def head(self) -> nn.ConvTranspose2d:
+        """The decoder's last transposed convolution (of as many dimensions as the images)."""
+        return cast("nn.ConvTranspose2d", cast("Any", self.decoder.blocks[-1]).conv)
+
+    def head_masks(self, passes: int, generator: torch.Generator | None = None) -> Tensor:
+        """Channels that the head dropout of each pass keeps, for ``decode_heads``: bool [passes, W] on the CPU."""
+        return torch.rand(passes, self.head.in_channels, generator=generator) >= self.head_dropout
+
+    def decode_heads(self, features: Tensor, kept: Tensor) -> Tensor:
+        """Features [B, W, *s] to images [passes, B, C, *S]; a pass has the channels ``kept`` bool [passes, W] alone.
+
+        The head is linear after its dropout: it runs once on all channels, and what a pass drops is taken off. Equal,
+        up to rounding, to as many calls of ``decode_head`` with these channels dropped.
+        """
+        head: Any = self.head
+        convolve = F.conv_transpose2d if features.ndim == 4 else F.conv_transpose3d
+
+        def of(channels: Any) -> Tensor:
+            return convolve(features[:, channels], head.weight[channels], None, head.stride, head.padding)
+
+        whole, images = of(slice(None)), []
+        for row in kept.to(features.device):
+            lost = (~row).nonzero()[:, 0]
+            images.append((whole - of(lost) if len(lost) else whole) / (1 - self.head_dropout))
+        bias = cast("Tensor", head.bias).view(-1, *[1] * (features.ndim - 2))
+        return torch.stack(images) + bias
 
     def decode(self, quantizations: Tensor) -> Tensor:
         return self.decode_head(self.decode_trunk(quantizations))

@@ -60,13 +60,13 @@ def naive_map(net: LatentPrior, image: Tensor, inferer: KDEInferer, alphas: list
     maps = []
     for suspect in naive_suspects(net, tokens, alphas, inferer.looks):
         healed = heal(net.transformer, tokens, suspect, inferer.draws, generator)[:, 0]
-        dice = torch.Generator().manual_seed(generator.initial_seed() + 1)
-        recons = []
+        dice, recons = torch.Generator().manual_seed(generator.initial_seed() + 1), []
+        width = vqvae.decode_trunk(vqvae.embed(tokens.view(1, *grid))).shape[1]
+        masks = torch.rand(inferer.decodes, width, generator=dice) >= vqvae.head_dropout
         for draw in sorted(healed.tolist()):
             features = vqvae.decode_trunk(vqvae.embed(torch.tensor(draw).view(1, *grid)))
-            for _ in range(inferer.decodes):
-                kept = torch.rand(1, features.shape[1], generator=dice) >= vqvae.head_dropout
-                kept = kept.view(1, -1, *[1] * len(grid)) / (1 - vqvae.head_dropout)
+            for mask in masks:
+                kept = mask.view(1, -1, *[1] * len(grid)) / (1 - vqvae.head_dropout)
                 recons.append(vqvae.decode_head(features * kept))
         seen = [naive_blur(one, blur) if blur else one for one in (image, *recons)]
         maps.append(-kde_log_density(seen[0], torch.stack(seen[1:]), inferer.bandwidth_floor))

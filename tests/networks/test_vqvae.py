@@ -81,6 +81,19 @@ def test_head_dropout_repeats_with_its_generator():
 
 
 @pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize("p", [0.0, 0.4])
+def test_several_heads_are_one_head_after_another(dims, p):
+    """The second pass drops everything, as it may with few channels: the bias alone is left."""
+    net = small(dims, head_dropout=p).eval()
+    features = net.decode_trunk(net.embed(net.index_quantize(images(dims))))
+    kept = net.head_masks(4, torch.Generator().manual_seed(0))
+    assert kept.all() == (p == 0)
+    kept[1] = False
+    one_by_one = [net.decode_head(features * row.view(1, -1, *[1] * dims) / (1 - p)) for row in kept]
+    torch.testing.assert_close(net.decode_heads(features, kept), torch.stack(one_by_one), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("dims", [2, 3])
 def test_queries_leave_the_state_as_it_was_in_training_mode_too(dims):
     net, x = small(dims).train(), images(dims)
     net(x)
