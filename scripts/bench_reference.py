@@ -8,7 +8,6 @@ so that what is compared is the work and not the kernels.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,6 +19,7 @@ from monai.networks.nets import DecoderOnlyTransformer
 from monai.utils.ordering import Ordering
 from sklearn.neighbors import KernelDensity
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from monai_iltm.networks import VQVAE, MaskedTransformer
 from monai_iltm.networks.attention import attend_last
@@ -170,31 +170,34 @@ def healing_flops(net: MaskedTransformer, suspect: Tensor, draws: int) -> tuple[
     return entries, flops + logit_flops(net, draws * count)
 
 
-def bare_convolutions(network: nn.Module, run: Callable[[], Any], backward: bool = False) -> Callable[[], None]:
-    """The convolutions that one ``run`` of the network makes, on their own: no bias, activation, dropout or norm.
+class Convolutions(TorchFunctionMode):
+    """Remembers every convolution that is called: the function, its inputs and gradients, and what else it was told."""
+
+    def __init__(self, backward: bool) -> None:
+        self.backward = backward
+        self.calls: list[tuple[Callable[..., Tensor], tuple[Any, ...], tuple[Tensor, ...], Tensor]] = []
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        output = function(*args, **(kwargs or {}))
+        if function in (F.conv2d, F.conv_transpose2d):
+            x, weight, _, *others = args
+            x = x.detach().clone().requires_grad_(self.backward and x.requires_grad)
+            weight = weight.detach().clone().requires_grad_(self.backward)
+            wanted = (x, weight) if x.requires_grad else (weight,)
+            self.calls.append((function, (x, weight, None, *others), wanted, torch.ones_like(output)))
+        return output
+
+
+def bare_convolutions(run: Callable[[], Any], backward: bool = False) -> Callable[[], None]:
+    """The 2D convolutions that one ``run`` makes, on their own: no bias, activation, dropout or norm.
 
     With ``backward`` also their gradients, of the weights always, of the input where the run needed it.
     """
-    calls: list[tuple[Callable[[Tensor, Tensor], Tensor], tuple[Tensor, ...], tuple[Tensor, ...], Tensor]] = []
-
-    def note(conv: Any, inputs: tuple[Tensor], output: Tensor) -> None:
-        x, weight = inputs[0].detach().clone(), conv.weight.detach().clone().requires_grad_(backward)
-        x.requires_grad_(backward and inputs[0].requires_grad)
-        options = {"stride": conv.stride, "padding": conv.padding}
-        if isinstance(conv, nn.ConvTranspose2d):
-            function = partial(F.conv_transpose2d, output_padding=conv.output_padding, **options)
-        else:
-            function = partial(F.conv2d, **options)
-        calls.append((function, (x, weight), (x, weight) if x.requires_grad else (weight,), torch.ones_like(output)))
-
-    convolutions = [m for m in network.modules() if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d))]
-    handles = [m.register_forward_hook(note) for m in convolutions]
-    run()
-    for handle in handles:
-        handle.remove()
+    with Convolutions(backward) as seen:
+        run()
 
     def floor() -> None:
-        for function, inputs, wanted, gradient in calls:
+        for function, inputs, wanted, gradient in seen.calls:
             output = function(*inputs)
             if backward:
                 torch.autograd.grad(output, wanted, gradient)

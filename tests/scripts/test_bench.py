@@ -33,8 +33,18 @@ def bench(monkeypatch) -> ModuleType:
 
 
 @pytest.fixture
-def plain(bench) -> ModuleType:
-    return bench.plain
+def bench_measure(bench) -> ModuleType:
+    return importlib.import_module("bench_measure")
+
+
+@pytest.fixture
+def steps(bench) -> ModuleType:
+    return bench.steps
+
+
+@pytest.fixture
+def plain(steps) -> ModuleType:
+    return steps.plain
 
 
 def run(bench: ModuleType, verb: str, out: Path) -> dict:
@@ -76,20 +86,20 @@ def other_tokens(transformer, tokens, suspect, draws, generator=None):
 
 @pytest.mark.parametrize("by", [0.01, math.nan])
 @pytest.mark.parametrize(("verb", "name"), [("density", "kde_log_density"), ("likelihood", "token_log_likelihood")])
-def test_a_wrong_number_makes_the_bench_fail(bench, monkeypatch, tmp_path, verb, name, by):
-    monkeypatch.setattr(bench, name, shifted(getattr(bench, name), by))
+def test_a_wrong_number_makes_the_bench_fail(bench, steps, monkeypatch, tmp_path, verb, name, by):
+    monkeypatch.setattr(steps, name, shifted(getattr(steps, name), by))
     with pytest.raises(InputError, match=r"nats at \d+ .*differ by"):
         run(bench, verb, tmp_path)
     assert not list(tmp_path.iterdir())
 
 
-def test_wrong_tokens_make_the_bench_fail(bench, monkeypatch, tmp_path):
-    monkeypatch.setattr(bench, "heal", other_tokens)
+def test_wrong_tokens_make_the_bench_fail(bench, steps, monkeypatch, tmp_path):
+    monkeypatch.setattr(steps, "heal", other_tokens)
     with pytest.raises(InputError, match="redrawn tokens: 3 of 3"):
         run(bench, "healing", tmp_path)
     net = MaskedTransformer(256, (4, 4), 16, 2, 2, "any").eval()
-    suspect = bench.suspects((4, 4), "scattered", 3)[None]
-    step = bench.healing_step(net, bench.codes_of(net, 1, 16), suspect, draws=2, few=1)
+    suspect = steps.suspects((4, 4), "scattered", 3)[None]
+    step = steps.healing_step(net, steps.codes_of(net, 1, 16), suspect, draws=2, few=1)
     with pytest.raises(InputError, match="redrawn tokens: 6 of 6"):
         step.check(step.ours(), {})
 
@@ -116,30 +126,30 @@ def test_write_makes_the_page_and_the_plots(bench, tmp_path):
     assert (tmp_path / "docs" / "performance_scaling.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_runs_take_turns(bench):
+def test_runs_take_turns(bench_measure):
     calls: list[str] = []
     runs = {name: (lambda name=name: calls.append(name)) for name in ("ours", "reference")}
-    assert set(bench.race(runs, 3, torch.device("cpu"))) == set(runs)
+    assert set(bench_measure.race(runs, 3, torch.device("cpu"))) == set(runs)
     assert calls == ["ours", "reference"] * 3
 
 
-def test_parts_make_the_whole(bench, monkeypatch):
+def test_parts_make_the_whole(bench_measure, monkeypatch):
     """Seconds by hand: ours 2 x 3, the reference 5 x 10 + 7 x 100, the floor 2 x 1."""
     seconds = {"ours": 3.0, "a": 5.0, "b": 7.0, "floor": 1.0, "read": 1.0, "multiply": 1.0}
-    monkeypatch.setattr(bench, "race", lambda runs, *_: {name: seconds[name] for name in runs})
+    monkeypatch.setattr(bench_measure, "race", lambda runs, *_: {name: seconds[name] for name in runs})
     parts = {"a": (lambda ours: ours, 10.0), "b": (lambda ours: ours, 100.0)}
-    step = bench.Step("a step", "small", lambda: 1, weight=2.0, reference=parts, floor=lambda: None)
-    row = bench.measure(step, torch.device("cpu"), 1, small=True)
+    step = bench_measure.Step("a step", "small", lambda: 1, weight=2.0, reference=parts, floor=lambda: None)
+    row = bench_measure.measure(step, torch.device("cpu"), 1, small=True)
     assert (row["ours_s"], row["reference_s"], row["floor_s"]) == (6.0, 750.0, 2.0)
     assert (row["speedup"], row["over_floor"], row["floor_of"]) == (125.0, 3.0, "bare convolutions")
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the system does not tell the resident set")
-def test_peak_memory_sees_what_is_taken_and_given_back(bench):
+def test_peak_memory_sees_what_is_taken_and_given_back(bench_measure):
     def take() -> None:
         torch.ones(2**24).sum()  # 64 MiB, let go at once
 
-    assert 60 < bench.peak_mib(take, torch.device("cpu")) < 100
+    assert 60 < bench_measure.peak_mib(take, torch.device("cpu")) < 100
 
 
 def test_the_reference_density_by_hand(plain):
@@ -152,9 +162,9 @@ def test_the_reference_density_by_hand(plain):
 
 @pytest.mark.parametrize("kind", ["scattered", "clustered"])
 @pytest.mark.parametrize("order", ["raster", "any"])
-def test_the_floor_of_healing_is_not_above_what_is_done(bench, plain, order, kind):
+def test_the_floor_of_healing_is_not_above_what_is_done(steps, plain, order, kind):
     net = MaskedTransformer(64, (8, 8), 32, 6, 2, order).eval()
-    tokens, suspect = bench.codes_of(net, 1, 64), bench.suspects((8, 8), kind)[None]
+    tokens, suspect = steps.codes_of(net, 1, 64), steps.suspects((8, 8), kind)[None]
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         heal(net, tokens, suspect, 5)
     _, flops = plain.healing_flops(net, suspect[0], 5)
@@ -171,7 +181,7 @@ def test_entries_of_healing_by_hand(plain):
 def test_bare_convolutions_do_the_networks_own(plain):
     vqvae = VQVAE(2, 1, (8, 16), 1, num_embeddings=8, embedding_dim=4).train()
     image = torch.rand(2, 1, 16, 16)
-    floor = plain.bare_convolutions(vqvae, lambda: vqvae(image), backward=True)
+    floor = plain.bare_convolutions(lambda: vqvae(image), backward=True)
     with FlopCounterMode(display=False) as bare:
         floor()
     with FlopCounterMode(display=False) as whole:
