@@ -118,9 +118,9 @@ def _section(name: str, title: str, presets: tuple[str, ...], folder: RunFolder)
         lines[-1] += f"{effort['threads']} thread(s)."
         lines += ["", "```", effort["command"], "```"]
     lines += ["", *_table(_rows(folder))]
-    apart = _apart(folder)
-    if apart:
-        lines += ["", "Kinds reported apart:", "", *_table(apart)]
+    for title, rows in (("Kinds reported apart:", _apart(folder)), ("Each kind of anomaly alone:", _kinds(folder))):
+        if rows:
+            lines += ["", title, "", *_table(rows)]
     notes = HOME / "docs" / "notes" / f"{name}.md"
     if notes.is_file():
         lines += ["", notes.read_text(encoding="utf-8").strip()]
@@ -149,6 +149,19 @@ def _apart(folder: RunFolder) -> list[dict[str, str]]:
         figures = {k.removeprefix("apart_"): v for k, v in _metrics(one.metrics).items() if k.startswith("apart_")}
         if figures:
             rows.append({"": f"round {one.index}", **_figures(figures)})
+    return rows
+
+
+def _kinds(folder: RunFolder) -> list[dict[str, str]]:
+    """A row for each kind of anomaly in each round."""
+    rows = []
+    for one in folder.rounds():
+        figures = _metrics(one.metrics)
+        for start in [
+            key.removesuffix("auroc") for key in figures if key.startswith("kind_") and key.endswith("_auroc")
+        ]:
+            kind = {key.removeprefix(start): value for key, value in figures.items() if key.startswith(start)}
+            rows.append({"": f"round {one.index}, {start.split('_', 1)[1].strip('_')}", **_figures(kind)})
     return rows
 
 

@@ -24,7 +24,8 @@ def write_metrics(
 
     Flat keys: auroc, average_precision, aupro, best_dice, best_dice_per_case over all these cases' pixels, image_auroc;
     the same after "residual_" for |image - healed mean|, after "anomalous_" over the pixels of anomalous images alone,
-    after "apart_" for the cases of the split "testing_apart", which count nowhere else.
+    after "apart_" for the cases of the split "testing_apart", which count nowhere else, and after "kind_NAME_" over the
+    images of each kind of anomaly, where the datalist names several.
     """
     known = [case for case in cases if case.get("label") or case.get("normal")]
     apart = [case for case in known if case.get("split") == "testing_apart"]
@@ -34,7 +35,8 @@ def write_metrics(
         figures = _figures(results, main, intensity_range)
         more = _figures(results, apart, intensity_range) if figures else {}
         if figures:
-            write_json(results.metrics, figures | {f"apart_{name}": value for name, value in more.items()})
+            figures |= {f"apart_{name}": value for name, value in more.items()}
+            write_json(results.metrics, figures | _kinds(results, known))
     barrier()
 
 
@@ -49,6 +51,19 @@ def _figures(
     means = np.array([one.mean() for one in residual])
     figures = all_figures(surprise, truth, ranked) | all_figures(residual, truth, means, "residual_")
     return figures | {"cases": len(cases)} if figures else {}
+
+
+def _kinds(results: ResultFolder, cases: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """Figures of the surprise over the images of each kind of anomaly: a large, faint kind can hide the others."""
+    kinds = sorted({case["kind"] for case in cases if case.get("kind") and case.get("label")})
+    figures: dict[str, float] = {}
+    for kind in kinds if len(kinds) > 1 else ():
+        chosen = [case for case in cases if case.get("kind") == kind and case.get("label")]
+        maps = [read_image(results.require(case["case"], "surprise")).array for case in chosen]
+        truth = [truth_of(case) for case in chosen]
+        if any(mask.any() for mask in truth):
+            figures |= _pixels(maps, truth, f"kind_{kind}_")
+    return figures
 
 
 def all_figures(

@@ -85,6 +85,18 @@ def test_cases_that_stand_apart_count_nowhere_else(tmp_path):
     assert found["apart_auroc"] == 0  # the only normal pixel is the most surprising one
 
 
+def test_each_kind_of_anomaly_has_figures_of_its_own(tmp_path):
+    """The kind that stands apart too; one kind alone would only repeat the whole."""
+    well = case_on_disk(tmp_path, "well", None, like="well") | {"kind": "good"}
+    hole = case_on_disk(tmp_path, "ill", TRUTH) | {"kind": "big_hole"}
+    odd = case_on_disk(tmp_path, "odd", [[False, True], [True, True]], "testing_apart") | {"kind": "odd"}
+    assert not any(name.startswith("kind_") for name in figures(tmp_path, well, hole))
+    found = figures(tmp_path, well, hole, odd)
+    assert found["kind_big_hole_auroc"] == 1
+    assert found["kind_odd_auroc"] == 0
+    assert not any(name.startswith("kind_good") for name in found)
+
+
 def test_cases_of_unknown_truth_are_left_out(tmp_path):
     cases = [case_on_disk(tmp_path, "ill", TRUTH), case_on_disk(tmp_path, "unknown", None, like="well")]
     del cases[1]["normal"]
