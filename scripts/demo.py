@@ -14,12 +14,13 @@ from monai_iltm.data.phantom2d import write_phantom2d
 from monai_iltm.engines.door import tell_plainly
 
 HOME = Path(__file__).resolve().parents[1]
+UNSEEN = 1  # the phantom of seed 0 was looked at while its preset was made
 
 
 def demo(out: str = str(HOME / "runs" / "demo"), processes: int = 2) -> None:
     """Write the phantom beside the run, run all rounds with their yardsticks, print the table and the report's path."""
     data = Path(out).with_name(Path(out).name + "_data")
-    write_phantom2d(data)
+    write_phantom2d(data, seed=UNSEEN)
     run("phantom2d", str(data), out, processes=processes)
     print()
     status(out)
