@@ -31,14 +31,14 @@ MEASURED = Path(os.environ.get("ILTM_DATA", HOME.parent / "shared" / "data"))
 SETS: dict[str, tuple[str, tuple[str, ...], str | None]] = {
     "phantom2d": ("Phantom 2D, every training image contaminated", ("phantom2d",), None),
     "phantom2d_long": (
-        "The same, one round as long as the second, without masks",
+        "The same, one long round without masks",
         ("phantom2d", "one_long_round"),
         None,
     ),
     "phantom2d_paper": ("The same, in paper mode", ("phantom2d", "paper_mode"), None),
     "phantom_hard_2d": ("The fixed hard 2D phantom", ("phantom_hard_2d",), "phantom_hard_2d"),
     "phantom_hard_2d_long": (
-        "The same, one round as long as the second, without masks",
+        "The same, one long round without masks",
         ("phantom_hard_2d", "one_long_round"),
         "phantom_hard_2d",
     ),
