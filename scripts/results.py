@@ -30,18 +30,8 @@ MEASURED = Path(os.environ.get("ILTM_DATA", HOME.parent / "shared" / "data"))
 # name -> (title, presets in order, folder under the measuring data; None: a phantom that is made)
 SETS: dict[str, tuple[str, tuple[str, ...], str | None]] = {
     "phantom2d": ("Phantom 2D, every training image contaminated", ("phantom2d",), None),
-    "phantom2d_long": (
-        "The same, one long round without masks",
-        ("phantom2d", "one_long_round"),
-        None,
-    ),
     "phantom2d_paper": ("The same, in paper mode", ("phantom2d", "paper_mode"), None),
     "phantom_hard_2d": ("The fixed hard 2D phantom", ("phantom_hard_2d",), "phantom_hard_2d"),
-    "phantom_hard_2d_long": (
-        "The same, one long round without masks",
-        ("phantom_hard_2d", "one_long_round"),
-        "phantom_hard_2d",
-    ),
     "magnetic_tile": ("Magnetic tile defects at 80 % contamination", ("magnetic_tile",), "magnetic_tile"),
     "sts_pet": ("Soft-tissue sarcoma FDG-PET, a tumour in every volume", ("sts_pet",), "sts_fdgpet_3d"),
     "phantom3d": ("Phantom 3D, 64 x 64 x 96", ("phantom3d",), None),
