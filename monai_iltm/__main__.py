@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,24 +35,20 @@ def run(preset: str, data: str, out: str, *overlays: str, processes: int = 1, **
         preset: name of a file in configs/, or a path to one.
         data: folder of images; out: run folder.
         overlays: further JSON files or names in configs/, laid over the preset in order.
-        processes: of this machine that share the work (torchrun): one a GPU, or one a core of the CPU, which on small
-            images is about half as fast again as the same number of threads.
+        processes: of this machine that share the work (torchrun): one a GPU, or one a core of the CPU.
         settings: values by id, as in the bundle's train.json.
     """
-    bundle = HOME / "bundles" / "iltm"
-    files = [bundle / "configs" / "train.json", *(config_path(name) for name in (preset, *overlays))]
-    known, *laid_over = (set(ConfigParser.load_config_file(path)) for path in files)
+    known, *laid_over = (set(ConfigParser.load_config_file(path)) for path in preset_files([preset, *overlays]))
     check_names(set(settings).union(*laid_over), known)
+    files, configs = preset_files([preset, *overlays], processes), _defaults().parent
+    values = {"bundle_root": str(configs.parent), "dataset_dir": data, "output_dir": out, **settings}
+    print(shown_command(files, values, processes), flush=True)
     if processes > 1:
-        files.append(bundle / "configs" / "multi_gpu_train.json")
-    fixed = {"bundle_root": str(bundle), "dataset_dir": data, "output_dir": out}
-    print(shown_command(files, fixed | settings, processes), flush=True)
-    if processes > 1:
-        torchrun(processes, "monai.bundle", "run", "--config_file", *bundle_arguments(files, fixed | settings))
+        torchrun(processes, "monai.bundle", "run", "--config_file", *_arguments(files, values))
         return
     told = [str(path) for path in files]
-    meta, logging = (str(bundle / "configs" / name) for name in ("metadata.json", "logging.conf"))
-    run_bundle(config_file=told, meta_file=meta, logging_file=logging, **fixed, **settings)
+    meta, logging = (str(configs / name) for name in ("metadata.json", "logging.conf"))
+    run_bundle(config_file=told, meta_file=meta, logging_file=logging, **values)
 
 
 def prepare(folder: str, preset: str | None = None, out: str | None = None) -> None:
@@ -105,16 +101,22 @@ def config_path(name: str) -> Path:
     raise InputError(f"no preset {name!r} in {HOME / 'configs'}: {', '.join(there) or 'the folder is missing'}")
 
 
+def preset_files(names: Sequence[str], processes: int = 1) -> list[Path]:
+    """The config of the iltm bundle, those laid over it, and, for several processes, the one that joins them."""
+    joined = [_defaults().with_name("multi_gpu_train.json")] if processes > 1 else []
+    return [_defaults(), *(config_path(name) for name in names), *joined]
+
+
 def shown_command(files: list[Path], values: dict[str, Any], processes: int = 1) -> str:
     """The bundle command, ready to be pasted into a shell."""
-    listed, *others = bundle_arguments(files, values)
+    listed, *others = _arguments(files, values)
     plain = all(shlex.quote(str(path)) == str(path) for path in files)
     quoted = f'"{listed}"' if plain else shlex.quote(listed)  # the first is easier to read, and to change
     start = "python -m" if processes == 1 else f"torchrun --standalone --nproc_per_node {processes} -m"
     return f"{start} monai.bundle run --config_file {quoted} {shlex.join(others)}"
 
 
-def bundle_arguments(files: list[Path], values: dict[str, Any]) -> list[str]:
+def _arguments(files: list[Path], values: dict[str, Any]) -> list[str]:
     """What follows `--config_file`: the files as one list, then --id value for every value."""
     listed = "[" + ",".join(f"'{path}'" for path in files) + "]"
     return [listed, *(part for key, value in values.items() for part in (f"--{key}", _text(value)))]

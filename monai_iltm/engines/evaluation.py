@@ -16,6 +16,8 @@ from monai_iltm.metrics import image_auroc, pixel_figures
 from monai_iltm.store import ResultFolder
 from monai_iltm.transforms.preprocessing import scale_intensity
 
+Maps = dict[str, np.ndarray]  # by case id
+
 
 def write_metrics(
     output_dir: PathLike, cases: Sequence[dict[str, Any]], intensity_range: Sequence[float] | None
@@ -32,37 +34,41 @@ def write_metrics(
     main = [case for case in known if case.get("split") != "testing_apart"]
     if is_main():
         results = ResultFolder(Path(output_dir))
-        figures = _figures(results, main, intensity_range)
-        more = _figures(results, apart, intensity_range) if figures else {}
+        surprise = {case["case"]: read_image(results.require(case["case"], "surprise")).array for case in known}
+        truth = {case["case"]: truth_of(case) for case in known}
+        figures = _figures(results, main, surprise, truth, intensity_range)
         if figures:
+            more = _figures(results, apart, surprise, truth, intensity_range)
             figures |= {f"apart_{name}": value for name, value in more.items()}
-            write_json(results.metrics, figures | _kinds(results, known))
+            write_json(results.metrics, figures | _kinds(known, surprise, truth))
     barrier()
 
 
 def _figures(
-    results: ResultFolder, cases: Sequence[dict[str, Any]], intensity_range: Sequence[float] | None
+    results: ResultFolder, cases: Sequence[dict[str, Any]], surprise: Maps, truth: Maps, intensity_range: Any
 ) -> dict[str, float]:
-    truth = [truth_of(case) for case in cases]
-    surprise = [read_image(results.require(case["case"], "surprise")).array for case in cases]
+    names = [case["case"] for case in cases]
     residual = [residual_of(results, case, intensity_range) for case in cases]
     scores = {row["case"]: float(row["image_score_surprise"]) for row in read_csv(results.scores)}
-    ranked = np.array([scores[case["case"]] for case in cases])
+    ranked = np.array([scores[name] for name in names])
     means = np.array([one.mean() for one in residual])
-    figures = all_figures(surprise, truth, ranked) | all_figures(residual, truth, means, "residual_")
+    real = [truth[name] for name in names]
+    figures = all_figures([surprise[name] for name in names], real, ranked)
+    figures |= all_figures(residual, real, means, "residual_")
     return figures | {"cases": len(cases)} if figures else {}
 
 
-def _kinds(results: ResultFolder, cases: Sequence[dict[str, Any]]) -> dict[str, float]:
+def _kinds(cases: Sequence[dict[str, Any]], surprise: Maps, truth: Maps) -> dict[str, float]:
     """Figures of the surprise over the images of each kind of anomaly: a large, faint kind can hide the others."""
-    kinds = sorted({case["kind"] for case in cases if case.get("kind") and case.get("label")})
+    kinds: dict[str, list[str]] = {}
+    for case in cases:
+        if case.get("kind") and case.get("label"):
+            kinds.setdefault(case["kind"], []).append(case["case"])
     figures: dict[str, float] = {}
-    for kind in kinds if len(kinds) > 1 else ():
-        chosen = [case for case in cases if case.get("kind") == kind and case.get("label")]
-        maps = [read_image(results.require(case["case"], "surprise")).array for case in chosen]
-        truth = [truth_of(case) for case in chosen]
-        if any(mask.any() for mask in truth):
-            figures |= _pixels(maps, truth, f"kind_{kind}_")
+    for kind, names in sorted(kinds.items()) if len(kinds) > 1 else ():
+        real = [truth[name] for name in names]
+        if any(mask.any() for mask in real):
+            figures |= _pixels([surprise[name] for name in names], real, f"kind_{kind}_")
     return figures
 
 

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# Queries of one block of causal attention: on a CPU one mask of this height is 4 times faster than unmasked causality.
+# Queries of one block of causal attention.
 ROWS = 128
 
 

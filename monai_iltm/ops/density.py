@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from monai_iltm.ops.density_kernel import available, fused_log_density
+from monai_iltm.ops.density_kernel import available, constants, fused_log_density
 
 # Values of reconstructions worked on at once without the fused kernel: each takes some ten bytes of scratch memory.
 BLOCK = 2**21
@@ -39,7 +39,8 @@ def kde_log_density(image: Tensor, recons: Tensor, bandwidth_floor: float = 0.05
 
     Source: Patel et al. 2023, equations 3 and 4; Silverman 1986 for the bandwidth.
     """
-    _check(image, recons, bandwidth_floor)
+    _check_floor(bandwidth_floor)
+    _check_shape(image, recons)
     if len(recons) == 0:
         raise ValueError("kde: no reconstruction to estimate a density from")
     x, r = image.float().reshape(-1), recons.float().reshape(len(recons), -1)
@@ -58,7 +59,7 @@ def stream_log_density(image: Tensor, chunks: Chunks, bandwidth_floor: float = 0
     Returns:
         log-density f32 [B, 1, *S] in nats, and the mean reconstruction f32 [B, C, *S].
     """
-    _check(image, None, bandwidth_floor)
+    _check_floor(bandwidth_floor)
     log_density, mean = _log_density(image.float(), chunks, bandwidth_floor)
     return log_density.sum(1, keepdim=True), mean
 
@@ -66,19 +67,20 @@ def stream_log_density(image: Tensor, chunks: Chunks, bandwidth_floor: float = 0
 def _log_density(image: Tensor, chunks: Chunks, bandwidth_floor: float) -> tuple[Tensor, Tensor]:
     """Log-density and mean reconstruction of every value of ``image``, whatever its shape, in two passes."""
     count, mean, sigma = _moments(image, chunks())
-    h = sigma * (4 / (3 * count)) ** 0.2 + bandwidth_floor
+    silverman, log_norm = constants(count)
+    h = sigma * silverman + bandwidth_floor
     log_sum = torch.full_like(image, -math.inf)
     for chunk in chunks():
         z = ((image - chunk.float()) / h).square_().mul_(-0.5)
         log_sum = torch.logaddexp(log_sum, z.logsumexp(0))
-    return log_sum - h.log() - math.log(count * math.sqrt(2 * math.pi)), mean
+    return log_sum - h.log() - log_norm, mean
 
 
 def _moments(image: Tensor, chunks: Iterable[Tensor]) -> tuple[int, Tensor, Tensor]:
     """Count, mean and population standard deviation over all chunks, by pairwise updates (Chan et al. 1983)."""
     count, mean, square = 0, torch.zeros_like(image), torch.zeros_like(image)
     for chunk in chunks:
-        _check(image, chunk)
+        _check_shape(image, chunk)
         n = chunk.shape[0]
         if n == 0:
             continue
@@ -94,8 +96,11 @@ def _moments(image: Tensor, chunks: Iterable[Tensor]) -> tuple[int, Tensor, Tens
     return count, mean, (square / count).sqrt()
 
 
-def _check(image: Tensor, recons: Tensor | None, bandwidth_floor: float = 1.0) -> None:
+def _check_floor(bandwidth_floor: float) -> None:
     if not bandwidth_floor > 0:
         raise ValueError(f"kde: bandwidth_floor is positive, found {bandwidth_floor}")
-    if recons is not None and recons.shape[1:] != image.shape:
+
+
+def _check_shape(image: Tensor, recons: Tensor) -> None:
+    if recons.shape[1:] != image.shape:
         raise ValueError(f"kde: image is {tuple(image.shape)}, reconstructions are {tuple(recons.shape)}")

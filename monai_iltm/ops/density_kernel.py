@@ -23,13 +23,13 @@ def fused_log_density(image: Tensor, recons: Tensor, bandwidth_floor: float) -> 
     count, voxels = recons.shape
     out = torch.empty_like(image)
     x, r, y = image.numpy(), recons.numpy(), out.numpy()
-    silverman, norm = np.float32((4 / (3 * count)) ** 0.2), np.float32(math.log(count * math.sqrt(2 * math.pi)))
+    silverman, log_norm = map(np.float32, constants(count))
     share = -(-voxels // (torch.get_num_threads() * TILE)) * TILE
     kernel = _compiled()
 
     def part(start: int) -> None:
         stop = min(start + share, voxels)
-        kernel(x[start:stop], r[:, start:stop], np.float32(bandwidth_floor), silverman, norm, y[start:stop])
+        kernel(x[start:stop], r[:, start:stop], np.float32(bandwidth_floor), silverman, log_norm, y[start:stop])
 
     starts = range(0, voxels, share)
     if len(starts) == 1:
@@ -38,6 +38,11 @@ def fused_log_density(image: Tensor, recons: Tensor, bandwidth_floor: float) -> 
         with ThreadPoolExecutor(len(starts)) as pool:  # the kernel lets go of Python's lock
             list(pool.map(part, starts))
     return out
+
+
+def constants(count: int) -> tuple[float, float]:
+    """What the number of values alone decides: Silverman's factor of sigma, and log(N sqrt(2 pi))."""
+    return (4 / (3 * count)) ** 0.2, math.log(count * math.sqrt(2 * math.pi))
 
 
 @cache
@@ -64,7 +69,7 @@ def _log_density(
     recons: np.ndarray,
     floor: np.float32,
     silverman: np.float32,
-    norm: np.float32,
+    log_norm: np.float32,
     out: np.ndarray,
 ) -> None:
     """Tile by tile: moments and squared distances in one pass over memory, kernel sums in one over the cache.
@@ -94,7 +99,7 @@ def _log_density(
             mean = sums[i] * share
             h = np.sqrt(max(more[i] * share - mean * mean, np.float32(0))) * silverman + floor
             more[i] = -half * log2e / (h * h)
-            out[start + i] = -half * nearest[i] / (h * h) - np.log(h) - norm
+            out[start + i] = -half * nearest[i] / (h * h) - np.log(h) - log_norm
             sums[i] = 0
         for j in range(count):
             square = squares[j]
