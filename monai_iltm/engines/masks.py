@@ -35,15 +35,21 @@ def surprise_limit(maps: Sequence[Path], density: float | None = None, share: fl
     Raises:
         InputError: not exactly one of density and share, or one out of range.
     """
+    require_one_rule(density, share)
+    return surprise_quantile(maps, 1 - share) if share is not None else -math.log(density)  # type: ignore[arg-type]
+
+
+def require_one_rule(density: float | None, share: float | None) -> None:
+    """Raise InputError unless exactly one of the two is given, and in its range."""
     if (density is None) == (share is None):
-        raise InputError(f"masks: exactly one of mask_density and mask_share is given, found {density} and {share}")
-    if density is not None:
-        if density <= 0:
-            raise InputError(f"mask_density is positive, found {density}")
-        return -math.log(density)
-    if not 0 < share < 1:  # type: ignore[operator]
+        raise InputError(
+            f"exactly one of mask_density and mask_share is given, found {density} and {share}; "
+            "on the command line '$None' takes one back"
+        )
+    if density is not None and density <= 0:
+        raise InputError(f"mask_density is positive, found {density}")
+    if share is not None and not 0 < share < 1:
         raise InputError(f"mask_share lies in (0, 1), found {share}")
-    return surprise_quantile(maps, 1 - share)  # type: ignore[operator]
 
 
 def surprise_quantile(maps: Sequence[Path], quantile: float) -> float:

@@ -19,15 +19,18 @@ from monai_iltm.engines.masks import (
     against_truth,
     agreement,
     make_masks,
+    require_one_rule,
     surprise_limit,
     surprise_quantile,
     suspect_tokens,
 )
 from monai_iltm.engines.stages import run_stage
 from monai_iltm.handlers.convergence import SETTLED_OVERLAP, Masked, verdict
+from monai_iltm.inferers import KDEInferer
 from monai_iltm.store import RoundFolder, RunFolder
 
 FLAG_THRESHOLDS = ("alpha", "threshold", "threshold_times_uniform")
+SCORING = (*FLAG_THRESHOLDS, "draws", "decodes", "looks", "bandwidth_floor", "levels", "blur")
 
 
 class RoundEvents(EventEnum):
@@ -43,7 +46,8 @@ class RoundEvents(EventEnum):
 class Rules:
     """How masks are made and when the rounds end.
 
-    mask_density, mask_share: exactly one, see ``masks.surprise_limit``. pool_mode, pool_cut: see ``pool_mask``.
+    mask_density, mask_share: exactly one, see ``masks.surprise_limit``, else InputError. pool_mode, pool_cut: see
+    ``pool_mask``.
     flag_decay: share by which the flag threshold falls every round (0.125 in the paper). tolerance: change of the
     number of suspect tokens that counts as settled. warm_start: each prior starts from the last one's weights.
     false_alarm: share of the training voxels above the threshold of the deployed mask.
@@ -57,6 +61,9 @@ class Rules:
     tolerance: float = 0.01
     warm_start: bool = False
     false_alarm: float = 0.02
+
+    def __post_init__(self) -> None:
+        require_one_rule(self.mask_density, self.mask_share)
 
 
 class IterativeWorkflow(Engine):
@@ -72,6 +79,8 @@ class IterativeWorkflow(Engine):
         preprocessing: geometry of the stages, with "mask"; grid: cells per axis.
         rules: of masking and stopping; max_epochs: rounds at most.
         handlers: objects with ``attach(engine)``.
+
+    Raises InputError for settings that the scoring, hours later, would refuse.
     """
 
     def __init__(
@@ -86,6 +95,7 @@ class IterativeWorkflow(Engine):
         handlers: Sequence[Any] = (),
     ) -> None:
         super().__init__(lambda engine, index: self._round(index))
+        KDEInferer(**{name: settings[name] for name in SCORING if name in settings})
         self.folder, self.bundles, self.settings = run, Path(bundles), dict(settings)
         self.preprocessing, self.grid, self.rules, self.max_rounds = preprocessing, tuple(grid), rules, max_epochs
         self.register_events(*RoundEvents)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from monai_iltm.data.cases import load_cases
 from monai_iltm.data.documents import read_csv, read_json, write_json
 from monai_iltm.data.errors import InputError
 from monai_iltm.data.images import read_image, write_image
+from monai_iltm.engines.door import plain_line
 from monai_iltm.engines.package import package_bundle
 from monai_iltm.engines.rounds import IterativeWorkflow, RoundEvents
 from monai_iltm.engines.yardsticks import Yardsticks
@@ -384,3 +386,18 @@ def test_the_bundle_holds_the_last_rounds_weights_and_the_runs_settings(iltm, co
     shape = read_json(copied.bundle / "configs" / "metadata.json")["network_data_format"]["inputs"]["image"]
     assert shape["spatial_shape"] == [32, 32]
     assert not list(copied.path.glob("*.part"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        ({"mask_density": 0.3}, r"exactly one of mask_density and mask_share is given, found 0.3 and 0.1; .*\$None"),
+        ({"threshold": 0.005}, r"exactly one of alpha, threshold, .* found \{'alpha': 0.2, 'threshold': 0.005\}"),
+        ({"draws": 0}, "at least one of each, found draws=0"),
+    ],
+)
+def test_what_scoring_would_refuse_is_refused_before_the_first_stage(iltm, phantom, tmp_path, settings, line):
+    with pytest.raises((InputError, RuntimeError)) as caught:  # MONAI wraps what a component raises
+        iltm(phantom, **settings)
+    assert re.search(line, str(plain_line(caught.value)))
+    assert not (tmp_path / "run" / "vqvae").exists()
