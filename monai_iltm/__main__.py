@@ -22,6 +22,7 @@ from monai_iltm.data.phantom3d import write_phantom3d
 from monai_iltm.data.prepare import prepare as prepare_folder
 from monai_iltm.engines.distributed import torchrun
 from monai_iltm.engines.door import check_names, tell_plainly
+from monai_iltm.engines.rounds import FLAG_THRESHOLDS, MASK_RULES
 
 HOME = Path(os.environ.get("ILTM_HOME", Path(__file__).resolve().parents[1]))  # where bundles/ and configs/ lie
 
@@ -36,7 +37,8 @@ def run(preset: str, data: str, out: str, *overlays: str, processes: int = 1, **
         data: folder of images; out: run folder.
         overlays: further JSON files or names in configs/, laid over the preset in order.
         processes: of this machine that share the work (torchrun): one a GPU, or one a core of the CPU.
-        settings: values by id, as in the bundle's train.json.
+        settings: values by id, as in the bundle's train.json; where one rules another out (mask_share and
+            mask_density, alpha and the thresholds), the other is taken back.
     """
     known, *laid_over = (set(ConfigParser.load_config_file(path)) for path in preset_files([preset, *overlays]))
     check_names(set(settings).union(*laid_over), known)
@@ -48,7 +50,7 @@ def run(preset: str, data: str, out: str, *overlays: str, processes: int = 1, **
         return
     told = [str(path) for path in files]
     meta, logging = (str(configs / name) for name in ("metadata.json", "logging.conf"))
-    run_bundle(config_file=told, meta_file=meta, logging_file=logging, **values)
+    run_bundle(config_file=told, meta_file=meta, logging_file=logging, **_decided(values))
 
 
 def prepare(folder: str, preset: str | None = None, out: str | None = None) -> None:
@@ -119,7 +121,14 @@ def shown_command(files: list[Path], values: dict[str, Any], processes: int = 1)
 def _arguments(files: list[Path], values: dict[str, Any]) -> list[str]:
     """What follows `--config_file`: the files as one list, then --id value for every value."""
     listed = "[" + ",".join(f"'{path}'" for path in files) + "]"
-    return [listed, *(part for key, value in values.items() for part in (f"--{key}", _text(value)))]
+    return [listed, *(part for key, value in _decided(values).items() for part in (f"--{key}", _text(value)))]
+
+
+def _decided(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings, and None for the rivals of those among them; None as an expression, for MONAI drops a bare one."""
+    rivals = (group for group in (FLAG_THRESHOLDS, MASK_RULES) if not settings.keys().isdisjoint(group))
+    whole = {**{name: None for group in rivals for name in group}, **settings}
+    return {name: "$None" if value is None else value for name, value in whole.items()}
 
 
 def _text(value: Any) -> str:

@@ -58,7 +58,14 @@ def test_run_refuses_a_misspelt_setting_and_a_misspelt_overlay(tmp_path):
 def test_the_command_that_is_shown_means_the_same(tmp_path):
     words = shlex.split(cli.shown_command([tmp_path / "a b.json"], {"image_size": [8, 8], "spacing": None, "x": "y z"}))
     assert words[:5] == ["python", "-m", "monai.bundle", "run", "--config_file"]
-    assert words[5:] == [f"['{tmp_path}/a b.json']", "--image_size", "[8, 8]", "--spacing", "None", "--x", "y z"]
+    assert words[5:] == [f"['{tmp_path}/a b.json']", "--image_size", "[8, 8]", "--spacing", "$None", "--x", "y z"]
+
+
+def test_one_rule_takes_back_those_that_it_rules_out(tmp_path):
+    words = shlex.split(cli.shown_command([tmp_path / "a.json"], {"mask_share": 0.02, "alpha": 0.1, "draws": 8}))
+    told = dict(zip(words[6::2], words[7::2], strict=True))
+    given = {"--mask_share": "0.02", "--mask_density": "$None", "--alpha": "0.1", "--draws": "8"}
+    assert told == {**given, "--threshold": "$None", "--threshold_times_uniform": "$None"}
 
 
 def test_phantoms(tmp_path, capsys):

@@ -30,6 +30,7 @@ from monai_iltm.inferers import KDEInferer
 from monai_iltm.store import RoundFolder, RunFolder
 
 FLAG_THRESHOLDS = ("alpha", "threshold", "threshold_times_uniform")
+MASK_RULES = ("mask_density", "mask_share")
 SCORING = (*FLAG_THRESHOLDS, "draws", "decodes", "looks", "bandwidth_floor", "levels", "blur")
 
 
