@@ -22,7 +22,7 @@ from monai_iltm.data.phantom3d import write_phantom3d
 from monai_iltm.data.prepare import prepare as prepare_folder
 from monai_iltm.engines.distributed import torchrun
 from monai_iltm.engines.door import check_names, tell_plainly
-from monai_iltm.engines.rounds import FLAG_THRESHOLDS, MASK_RULES
+from monai_iltm.engines.rules import FLAG_THRESHOLDS, MASK_RULES
 
 HOME = Path(os.environ.get("ILTM_HOME", Path(__file__).resolve().parents[1]))  # where bundles/ and configs/ lie
 

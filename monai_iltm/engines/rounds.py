@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +18,14 @@ from monai_iltm.engines.masks import (
     against_truth,
     agreement,
     make_masks,
-    require_one_rule,
     surprise_limit,
     surprise_quantile,
     suspect_tokens,
 )
+from monai_iltm.engines.rules import FLAG_THRESHOLDS, Rules, require_scoring
 from monai_iltm.engines.stages import run_stage
 from monai_iltm.handlers.convergence import SETTLED_OVERLAP, Masked, verdict
-from monai_iltm.inferers import KDEInferer
 from monai_iltm.store import RoundFolder, RunFolder
-
-FLAG_THRESHOLDS = ("alpha", "threshold", "threshold_times_uniform")
-MASK_RULES = ("mask_density", "mask_share")
-SCORING = (*FLAG_THRESHOLDS, "draws", "decodes", "looks", "bandwidth_floor", "levels", "blur")
 
 
 class RoundEvents(EventEnum):
@@ -41,30 +35,6 @@ class RoundEvents(EventEnum):
     TRAINING_SCORED = "training_scored"
     MASKS_MADE = "masks_made"
     TEST_SCORED = "test_scored"
-
-
-@dataclass(frozen=True)
-class Rules:
-    """How masks are made and when the rounds end.
-
-    mask_density, mask_share: exactly one, see ``masks.surprise_limit``, else InputError. pool_mode, pool_cut: see
-    ``pool_mask``.
-    flag_decay: share by which the flag threshold falls every round (0.125 in the paper). tolerance: change of the
-    number of suspect tokens that counts as settled. warm_start: each prior starts from the last one's weights.
-    false_alarm: share of the training voxels above the threshold of the deployed mask.
-    """
-
-    mask_density: float | None = None
-    mask_share: float | None = None
-    pool_mode: str = "area"
-    pool_cut: float = 0.5
-    flag_decay: float = 0.0
-    tolerance: float = 0.01
-    warm_start: bool = False
-    false_alarm: float = 0.02
-
-    def __post_init__(self) -> None:
-        require_one_rule(self.mask_density, self.mask_share)
 
 
 class IterativeWorkflow(Engine):
@@ -96,7 +66,7 @@ class IterativeWorkflow(Engine):
         handlers: Sequence[Any] = (),
     ) -> None:
         super().__init__(lambda engine, index: self._round(index))
-        KDEInferer(**{name: settings[name] for name in SCORING if name in settings})
+        require_scoring(settings)
         self.folder, self.bundles, self.settings = run, Path(bundles), dict(settings)
         self.preprocessing, self.grid, self.rules, self.max_rounds = preprocessing, tuple(grid), rules, max_epochs
         self.register_events(*RoundEvents)

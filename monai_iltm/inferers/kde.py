@@ -14,7 +14,6 @@ from monai.networks.layers import GaussianFilter
 from monai.utils import convert_to_tensor
 from torch import Tensor
 
-from monai_iltm.data.errors import InputError
 from monai_iltm.networks.latent_prior import LatentPrior
 from monai_iltm.ops.density import kde_log_density, stream_log_density
 from monai_iltm.ops.flagging import flag, flag_rule
@@ -77,9 +76,9 @@ class KDEInferer(Inferer):
     ) -> None:
         super().__init__()
         if min(draws, decodes, looks) < 1:
-            raise InputError(f"KDEInferer: at least one of each, found {draws=}, {decodes=}, {looks=}")
+            raise ValueError(f"KDEInferer: at least one of each, found {draws=}, {decodes=}, {looks=}")
         if blur < 0 or not levels:
-            raise InputError(f"KDEInferer: blur is at least 0 and one level is given, found {blur=}, {levels=}")
+            raise ValueError(f"KDEInferer: blur is at least 0 and one level is given, found {blur=}, {levels=}")
         flag_rule(alpha, threshold, threshold_times_uniform)  # each number as it is given must make sense
         numbers = {"alpha": alpha, "threshold": threshold, "threshold_times_uniform": threshold_times_uniform}
         given = {name: value for name, value in numbers.items() if value is not None}

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from monai_iltm.data.errors import InputError
 from monai_iltm.ops.likelihood import log_probability, p_value
 
 # logits [B, L, K], tokens [B, L] -> suspect bool [B, L]
@@ -26,18 +25,18 @@ def flag_rule(
         threshold_times_uniform: marks p below this many times 1 / K. The paper: 1.28 at K = 256.
 
     Raises:
-        InputError: none or several given, or one outside its range.
+        ValueError: none or several given, or one outside its range.
     """
     numbers = {"alpha": alpha, "threshold": threshold, "threshold_times_uniform": threshold_times_uniform}
     given = {name: value for name, value in numbers.items() if value is not None}
     if len(given) != 1:
-        raise InputError(
+        raise ValueError(
             f"flag: exactly one of alpha, threshold, threshold_times_uniform is given, found {given}; "
             "on the command line '$None' takes one back"
         )
     name, value = given.popitem()
     if not value > 0 or (value >= 1 and name != "threshold_times_uniform"):
-        raise InputError(f"flag: {name} is positive, and below 1 where it is a probability; found {value}")
+        raise ValueError(f"flag: {name} is positive, and below 1 where it is a probability; found {value}")
     if name == "alpha":
         return lambda logits, tokens: p_value(logits, tokens) < value
     if name == "threshold":

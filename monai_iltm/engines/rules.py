@@ -1,0 +1,48 @@
+"""What the rounds go by: how masks are made, when the rounds end, and which settings rule each other out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from monai_iltm.data.errors import InputError
+from monai_iltm.engines.masks import require_one_rule
+from monai_iltm.inferers import KDEInferer
+
+# Exactly one of each is given.
+MASK_RULES = ("mask_density", "mask_share")
+FLAG_THRESHOLDS = ("alpha", "threshold", "threshold_times_uniform")
+SCORING = (*FLAG_THRESHOLDS, "draws", "decodes", "looks", "bandwidth_floor", "levels", "blur")
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How masks are made and when the rounds end.
+
+    mask_density, mask_share: exactly one, see ``masks.surprise_limit``, else InputError. pool_mode, pool_cut: see
+    ``pool_mask``.
+    flag_decay: share by which the flag threshold falls every round (0.125 in the paper). tolerance: change of the
+    number of suspect tokens that counts as settled. warm_start: each prior starts from the last one's weights.
+    false_alarm: share of the training voxels above the threshold of the deployed mask.
+    """
+
+    mask_density: float | None = None
+    mask_share: float | None = None
+    pool_mode: str = "area"
+    pool_cut: float = 0.5
+    flag_decay: float = 0.0
+    tolerance: float = 0.01
+    warm_start: bool = False
+    false_alarm: float = 0.02
+
+    def __post_init__(self) -> None:
+        require_one_rule(self.mask_density, self.mask_share)
+
+
+def require_scoring(settings: Mapping[str, Any]) -> None:
+    """Raise InputError for settings that the scoring, hours later, would refuse."""
+    try:
+        KDEInferer(**{name: settings[name] for name in SCORING if name in settings})
+    except ValueError as error:
+        raise InputError(str(error)) from error
