@@ -13,7 +13,7 @@ from monai_iltm.inferers import KDEInferer
 # Exactly one of each is given.
 MASK_RULES = ("mask_density", "mask_share")
 FLAG_THRESHOLDS = ("alpha", "threshold", "threshold_times_uniform")
-SCORING = (*FLAG_THRESHOLDS, "draws", "decodes", "looks", "bandwidth_floor", "levels", "blur")
+SCORING = (*FLAG_THRESHOLDS, "draws", "decodes", "looks", "bandwidth_floor", "levels", "blur", "at_once")
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,7 @@ class KDEInferer(Inferer):
             over all of them, so that a token is not simply trusted or not. The paper: 1 alone.
         blur: sigma in voxels of a Gaussian that image and reconstructions go through before the density: local means
             are compared, which the scanner's noise hides less. 0, as in the paper, compares single voxels.
+        at_once: suspects that a draw fills in one step of order "any" (``ops.healing.heal``).
         seed: another seed, other draws.
 
     Source: Patel et al. 2023, section 3; flagging by p-value and several looks are ours.
@@ -72,11 +73,12 @@ class KDEInferer(Inferer):
         bandwidth_floor: float = 0.05,
         levels: Sequence[float] = (1.0,),
         blur: float = 0.0,
+        at_once: int = 1,
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if min(draws, decodes, looks) < 1:
-            raise ValueError(f"KDEInferer: at least one of each, found {draws=}, {decodes=}, {looks=}")
+        if min(draws, decodes, looks, at_once) < 1:
+            raise ValueError(f"KDEInferer: at least one of each, found {draws=}, {decodes=}, {looks=}, {at_once=}")
         if blur < 0 or not levels:
             raise ValueError(f"KDEInferer: blur is at least 0 and one level is given, found {blur=}, {levels=}")
         flag_rule(alpha, threshold, threshold_times_uniform)  # each number as it is given must make sense
@@ -84,7 +86,7 @@ class KDEInferer(Inferer):
         given = {name: value for name, value in numbers.items() if value is not None}
         self.rules = [flag_rule(**{name: value * level for name, value in given.items()}) for level in levels]
         self.draws, self.decodes, self.looks = draws, decodes, looks
-        self.bandwidth_floor, self.blur, self.seed = bandwidth_floor, blur, seed
+        self.bandwidth_floor, self.blur, self.at_once, self.seed = bandwidth_floor, blur, at_once, seed
 
     def __call__(self, inputs: Tensor, network: Any, *args: Any, **kwargs: Any) -> Tensor:
         """Images f32 [B, C, *S] in [0, 1] and a ``LatentPrior`` -> surprise f32 [B, 1, *S], nats."""
@@ -112,7 +114,7 @@ class KDEInferer(Inferer):
         self, image: Tensor, network: LatentPrior, tokens: Tensor, suspect: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
         """Log-density of the (blurred) image among its healed versions, and the mean of those, which is not blurred."""
-        healed = heal(network.transformer, tokens, suspect, self.draws, generator)
+        healed = heal(network.transformer, tokens, suspect, self.draws, generator, self.at_once)
         decode = partial(self._decode, network, healed[:, 0], generator.initial_seed())
         total, count = torch.zeros_like(image), 0
 

@@ -69,13 +69,20 @@ def attend_last(q: Tensor, k: Tensor, v: Tensor, dropped: Tensor | None = None) 
     return parts[0] if len(parts) == 1 else torch.cat(parts, 2)
 
 
-def attend_two(q: Tensor, shared: tuple[Tensor, Tensor], own: tuple[Tensor, Tensor], visible: Tensor | None) -> Tensor:
+def attend_two(
+    q: Tensor,
+    shared: tuple[Tensor, Tensor],
+    own: tuple[Tensor, Tensor],
+    visible: Tensor | None,
+    seen: Tensor | None = None,
+) -> Tensor:
     """Attention of every draw to keys shared by all draws and to keys of its own, without copying the shared ones.
 
     Args:
         q: [B, R, H, n, d], R draws of each of B cases.
         shared: keys and values [B, H, m, d]; own: keys and values [B, R, H, s, d].
         visible: bool [B, 1, 1, m], False = padding among the shared keys (never the first); None = all real.
+        seen: bool [n, s], True = this query sees this own key; None = all see all.
 
     Returns:
         [B, R, H, n, d].
@@ -87,6 +94,9 @@ def attend_two(q: Tensor, shared: tuple[Tensor, Tensor], own: tuple[Tensor, Tens
     if visible is not None:
         score = score.masked_fill(~visible, -torch.inf)
     score = score.view(b, h, r, n, m).transpose(1, 2)
-    weight = torch.cat([score, q @ own[0].transpose(-1, -2)], -1).softmax(-1)
+    own_score = q @ own[0].transpose(-1, -2)
+    if seen is not None:
+        own_score = own_score.masked_fill(~seen, -torch.inf)
+    weight = torch.cat([score, own_score], -1).softmax(-1)
     from_shared = weight[..., :m].transpose(1, 2).reshape(b, h, r * n, m) @ shared[1]
     return from_shared.view(b, h, r, n, d).transpose(1, 2) + weight[..., m:] @ own[1]

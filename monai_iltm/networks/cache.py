@@ -79,22 +79,24 @@ class DrawCache:
         self.layers = [(k.new_empty(room), v.new_empty(room)) for k, v in prefix.layers]
 
     def step(self, codes: Tensor, where: Tensor) -> Tensor:
-        """Feed the code just drawn and ask for the next one, in one pass.
+        """Feed the codes just drawn and ask for the next ones, in one pass.
 
         Args:
-            codes: i64 [B, R, 2], the code just drawn and MASK; at the first step MASK alone, [B, R, 1].
-            where: i64, their positions.
+            codes: i64 [B, R, c], the codes just drawn; none at the first step.
+            where: i64 [B, R, c + q], their positions, then those asked for, which do not see each other.
 
         Returns:
-            logits [B, R, K] at the position of MASK.
+            logits [B, R, q, K].
         """
-        b, r, n = codes.shape
-        old, self.filled = self.filled, self.filled + n - 1  # the code becomes a key, the query never does
-        x = self.transformer.entries(codes.flatten(0, 1), where.flatten(0, 1))  # [B R, n, W]
+        (b, r, c), n = codes.shape, where.shape[2]
+        old, self.filled = self.filled, self.filled + c  # codes become keys, queries never do
+        asked = codes.new_full((b, r, n - c), self.transformer.mask)
+        x = self.transformer.entries(torch.cat([codes, asked], 2).flatten(0, 1), where.flatten(0, 1))  # [B R, n, W]
+        seen = torch.ones(n, self.filled, dtype=torch.bool, device=codes.device).tril(old) if c > 1 else None
         for block, shared, own in zip(self.transformer.layers(), self.prefix.layers, self.layers, strict=True):
             q, *new = (t.unflatten(0, (b, r)) for t in block.project(x))
             for kept, entries in zip(own, new, strict=True):
-                kept[..., old : self.filled, :] = entries[..., : n - 1, :]
+                kept[..., old : self.filled, :] = entries[..., :c, :]
             k, v = (kept[..., : self.filled, :] for kept in own)
-            x = block.update(x, attend_two(q, shared, (k, v), self.prefix.visible).flatten(0, 1))
-        return self.transformer.logits(x[:, -1]).unflatten(0, (b, r))
+            x = block.update(x, attend_two(q, shared, (k, v), self.prefix.visible, seen).flatten(0, 1))
+        return self.transformer.logits(x[:, c:]).unflatten(0, (b, r))

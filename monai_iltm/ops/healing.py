@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -12,7 +13,12 @@ from monai_iltm.ops.tokens import check_tokens, pack, uniform
 
 @torch.no_grad()
 def heal(
-    transformer: Any, tokens: Tensor, suspect: Tensor, draws: int, generator: torch.Generator | None = None
+    transformer: Any,
+    tokens: Tensor,
+    suspect: Tensor,
+    draws: int,
+    generator: torch.Generator | None = None,
+    at_once: int = 1,
 ) -> Tensor:
     """Plausible healthy versions of token sequences.
 
@@ -21,6 +27,8 @@ def heal(
         tokens: i64 [B, L]; suspect: bool [B, L], True = redraw.
         draws: n.
         generator: source of every draw; the same state gives the same tokens.
+        at_once: suspects that a draw of order "any" fills in one step, none of them knowing the others. 1 samples from
+            the prior exactly. More are faster; neighbours then seldom share a step (``apart``).
 
     Returns:
         i64 [n, B, L], equal to ``tokens`` where not suspect.
@@ -29,26 +37,29 @@ def heal(
         ValueError: no draw, tokens or suspects of another shape or type.
 
     Cost: raster n L tokens through the network once each (key/value cache); any L + 2 n S for S suspects (the trusted
-    prefix is computed once and shared by all draws, each of which fills the suspects in an order of its own).
+    prefix is computed once and shared by all draws, each of which fills the suspects in an order of its own), in
+    S / at_once steps.
     """
-    if draws < 1:
-        raise ValueError(f"heal: draws is at least 1, found {draws}")
+    if min(draws, at_once) < 1:
+        raise ValueError(f"heal: draws and at_once are at least 1, found {draws} and {at_once}")
     check_tokens(tokens, suspect, transformer.length)
     if not bool(suspect.any()):
         return tokens.expand(draws, -1, -1).clone()
     if transformer.order == "any":
-        return _heal_any(transformer, tokens, suspect, draws, generator)
+        return _heal_any(transformer, tokens, suspect, draws, generator, at_once)
     rows = [_heal_raster(transformer, t, s, draws, generator) for t, s in zip(tokens, suspect, strict=True)]
     return torch.stack(rows, 1)
 
 
 def _heal_any(
-    transformer: Any, tokens: Tensor, suspect: Tensor, draws: int, generator: torch.Generator | None
+    transformer: Any, tokens: Tensor, suspect: Tensor, draws: int, generator: torch.Generator | None, at_once: int
 ) -> Tensor:
     """Prefix form: cases with fewer suspects than others go on drawing at a position that is thrown away."""
     where, valid = pack(suspect)
     b, s = where.shape
     order = uniform((b, draws, s), generator, tokens.device)
+    if at_once > 1:
+        order = apart(where, transformer.grid, order)
     if valid is not None:
         order = order + 2.0 * ~valid[:, None]  # padding last, so that it can inform nothing
     order = order.argsort(-1)
@@ -56,11 +67,12 @@ def _heal_any(
     dice = uniform((b, draws, s), generator, tokens.device)
     cache = transformer.draw_cache(transformer.prefix(tokens, ~suspect), draws, s)
     drawn = torch.empty(b, draws, s, dtype=torch.long, device=tokens.device)
-    mask = torch.full((b, draws, 1), transformer.mask, device=tokens.device)
-    for i in range(s):
-        last = max(i - 1, 0)
-        logits = cache.step(torch.cat([drawn[..., last:i], mask], -1), where[..., last : i + 1])
-        drawn[..., i] = draw_code(logits, dice[..., i])
+    done = 0
+    for start in range(0, s, at_once):
+        stop = min(start + at_once, s)
+        logits = cache.step(drawn[..., done:start], where[..., done:stop])
+        drawn[..., start:stop] = draw_code(logits, dice[..., start:stop])
+        done = start
     if valid is not None:
         real = valid[:, None].expand(-1, draws, -1).gather(2, order)
         drawn = torch.where(real, drawn, tokens[:, None].expand(-1, draws, -1).gather(2, where))
@@ -79,6 +91,26 @@ def _heal_raster(
         logits = cache.extend(healed, position + 1)
         healed[:, position] = draw_code(logits, dice[:, i])
     return healed
+
+
+def apart(where: Tensor, grid: Sequence[int], noise: Tensor) -> Tensor:
+    """Keys in [0, 1) that sort positions so that those in sequence are seldom neighbours, at random otherwise.
+
+    Cells whose indices are even or odd along the same axes are a class; no two of a class touch. Each draw takes the
+    classes one after another.
+
+    Args:
+        where: i64 [B, S], positions on the grid; noise: f32 [B, n, S] in [0, 1).
+
+    Returns:
+        f32 [B, n, S].
+    """
+    kind, classes = torch.zeros_like(where), 2 ** len(grid)
+    for size in reversed(grid):  # the last axis moves fastest
+        kind, where = 2 * kind + where % size % 2, where // size
+    # The first suspect's noise turns the order of the classes, so that each draw begins with another.
+    turned = (kind[:, None] + (noise[..., :1] * classes).long()) % classes
+    return (turned + noise) / classes
 
 
 def draw_code(logits: Tensor, dice: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from scipy.stats import chisquare
 from torch import Tensor
 
 from monai_iltm.networks import MaskedTransformer
-from monai_iltm.ops.healing import draw_code, heal
+from monai_iltm.ops.healing import apart, draw_code, heal
 
 GRIDS = [(3, 4), (2, 3, 2)]
 ORDERS = ["raster", "any"]
@@ -209,3 +210,42 @@ def test_no_draw_and_other_shapes_are_refused(tiny, order):
         heal(net, tokens, suspect.unflatten(1, (3, 4)), 2)
     with pytest.raises(ValueError, match="float32"):
         heal(net, tokens, suspect.float(), 2)
+
+
+def test_several_at_once_know_what_was_drawn_before_and_not_each_other(tiny):
+    """Step by step against the whole sequence: the third and fourth suspect from the prefix and the first two."""
+    net = tiny("any")
+    tokens, suspect = case(net, 1)
+    where = suspect[0].nonzero()[:4, 0]
+    prefix = net.prefix(tokens, ~suspect)
+    cache = net.draw_cache(prefix, 1, 4)
+    cache.step(tokens.new_empty(1, 1, 0), where[None, None, :2])
+    codes = tokens[:, where[:2]]
+    logits = cache.step(codes[None], where[None, None])[0, 0]
+    for i, position in enumerate(where[2:].tolist()):
+        alone = torch.tensor([[*where[:2].tolist(), position]])
+        expected = net.query_joint(prefix, torch.cat([codes, codes[:, :1]], 1), alone)[0, -1]
+        assert torch.allclose(logits[i], expected, atol=1e-5)
+
+
+@settings(max_examples=20)
+@given(seed=st.integers(0, 10**6), at_once=st.integers(1, 20))
+def test_healing_several_at_once_is_healing(tiny, seed, at_once):
+    net = tiny("any")
+    tokens, suspect = case(net, 3, 0.5, seed)
+    healed = heal(net, tokens, suspect, 3, torch.Generator().manual_seed(seed), at_once)
+    assert torch.equal(healed[:, ~suspect], tokens[~suspect].expand(3, -1))
+    changed = torch.where(suspect, (tokens + 1) % net.num_codes, tokens)
+    assert torch.equal(heal(net, changed, suspect, 3, torch.Generator().manual_seed(seed), at_once), healed)
+
+
+@pytest.mark.parametrize("grid", [(6, 4), (4, 2, 6)])
+def test_those_in_sequence_are_seldom_neighbours(grid):
+    """Of all cells in order, only where a class ends can two in sequence touch."""
+    cells = math.prod(grid)
+    noise = torch.rand(1, 5, cells, generator=torch.Generator().manual_seed(0))
+    order = apart(torch.arange(cells)[None], grid, noise).argsort(-1)[0]
+    places = torch.stack(torch.unravel_index(order, grid), -1)
+    touching = (places[:, 1:] - places[:, :-1]).abs().amax(-1) <= 1
+    assert (touching.sum(1) < 2 ** len(grid)).all()
+    assert len({tuple(row.tolist()) for row in order}) == 5
