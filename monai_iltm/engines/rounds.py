@@ -24,7 +24,7 @@ from monai_iltm.engines.masks import (
 )
 from monai_iltm.engines.rules import FLAG_THRESHOLDS, Rules, require_scoring
 from monai_iltm.engines.stages import run_stage
-from monai_iltm.handlers.convergence import SETTLED_OVERLAP, Masked, verdict
+from monai_iltm.handlers.convergence import Masked, verdict
 from monai_iltm.store import RoundFolder, RunFolder
 
 
@@ -126,7 +126,9 @@ class IterativeWorkflow(Engine):
         """Stage 3 over a split, cases that are done excepted."""
         config = "evaluate" if split == "testing" else "inference"
         split_names = {"testing": ["testing", "testing_apart"]}.get(split, split)
-        flags = {name: self._flag(name, folder.index) for name in FLAG_THRESHOLDS}
+        # The bracket is what the last round is compared with: the same flags.
+        index = folder.index if _is_round(folder) else len(self.folder.rounds()) - 1
+        flags = {name: self._flag(name, index) for name in FLAG_THRESHOLDS}
         self._stage(
             "kde_inferer",
             config,
@@ -182,8 +184,7 @@ class IterativeWorkflow(Engine):
         }
 
     def _verdict(self, rounds: Sequence[Masked]) -> str:
-        least = SETTLED_OVERLAP if self.rules.mask_share is not None else 0.0
-        return verdict(rounds, self.max_rounds, self.rules.tolerance, least)
+        return verdict(rounds, self.max_rounds, self.rules.tolerance, self.rules.settled_overlap)
 
     def _suspect(self, folder: RoundFolder) -> Tensor:
         masks = {case["case"]: str(folder.mask(case["case"])) for case in self.cases("training")}
@@ -222,4 +223,8 @@ def _maps(folder: RoundFolder, cases: Sequence[dict[str, Any]]) -> list[Path]:
 
 
 def _title(folder: RoundFolder) -> str:
-    return f"round {folder.index}" if folder.path.name.startswith("round") else f"bracket {folder.path.name}"
+    return f"round {folder.index}" if _is_round(folder) else f"bracket {folder.path.name}"
+
+
+def _is_round(folder: RoundFolder) -> bool:
+    return folder.path.name.startswith("round")

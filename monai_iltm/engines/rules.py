@@ -8,6 +8,7 @@ from typing import Any
 
 from monai_iltm.data.errors import InputError
 from monai_iltm.engines.masks import require_one_rule
+from monai_iltm.handlers.convergence import SETTLED_OVERLAP
 from monai_iltm.inferers import KDEInferer
 
 # Exactly one of each is given.
@@ -23,8 +24,9 @@ class Rules:
     mask_density, mask_share: exactly one, see ``masks.surprise_limit``, else InputError. pool_mode, pool_cut: see
     ``pool_mask``.
     flag_decay: share by which the flag threshold falls every round (0.125 in the paper). tolerance: change of the
-    number of suspect tokens that counts as settled. warm_start: each prior starts from the last one's weights.
-    false_alarm: share of the training voxels above the threshold of the deployed mask.
+    number of suspect tokens that counts as settled, where the masks overlap with the last ones by settled_overlap
+    (Jaccard; 0 in the paper: a number can stay while the masks move). warm_start: each prior starts from the last one's
+    weights. false_alarm: share of the training voxels above the threshold of the deployed mask.
     """
 
     mask_density: float | None = None
@@ -33,6 +35,7 @@ class Rules:
     pool_cut: float = 0.5
     flag_decay: float = 0.0
     tolerance: float = 0.01
+    settled_overlap: float = SETTLED_OVERLAP
     warm_start: bool = False
     false_alarm: float = 0.02
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-SETTLED_OVERLAP = 0.9  # asked of masks that cover a fixed share: their number hardly moves, whatever they cover
+SETTLED_OVERLAP = 0.9  # the number of suspects may stay by chance, or because a share is fixed, while the masks move
 MOST_SUSPECT = 0.9  # of all tokens: what is left cannot teach what is normal
 
 
