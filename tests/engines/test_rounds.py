@@ -371,6 +371,17 @@ def test_both_ends_of_the_bracket_and_what_learns_nothing(iltm, copied, phantom)
     assert contents(copied) == before
 
 
+def test_the_bracket_is_scored_with_the_flags_of_the_last_round(iltm, phantom, monkeypatch):
+    workflow, told = iltm(phantom, alpha=0.2, flag_decay=0.25), []
+    run = workflow.folder
+    for index in (0, 1):
+        write_json(run.round(index).record, {})
+    monkeypatch.setattr(workflow, "_stage", lambda *_, **settings: told.append(settings["alpha"]))
+    for folder in (run.round(0), run.round(1), run.bracket("oracle")):
+        workflow.score(folder, folder.test, "testing")
+    assert told == pytest.approx([0.2, 0.15, 0.15])
+
+
 def test_the_bundle_holds_the_last_rounds_weights_and_the_runs_settings(iltm, copied, phantom):
     workflow = iltm(phantom)
     for _ in range(2):  # an old bundle is replaced
