@@ -225,7 +225,8 @@ def train(device: torch.device, small: bool) -> Iterator[Step]:
 
 def image(device: torch.device, small: bool) -> Iterator[Step]:
     """One image, from flagging to density, with the default settings of the iltm bundle, random weights, codes that are
-    drawn from the encoder's outputs and an alpha that flags about 5 % of the tokens: not a measurement of quality.
+    drawn from the encoder's outputs, one level and an alpha that flags about 5 % of the tokens, one suspect a step, so
+    that the reference does the same work: not a measurement of quality.
     Reference: the sum of the references above, each of a part and scaled; flagging is ours; the density where a suspect
     reaches alone, since the published code leaves out the rest."""
     size, few, few_voxels = (32, 2, 20) if small else (256, 3, 200)
@@ -242,7 +243,8 @@ def image(device: torch.device, small: bool) -> Iterator[Step]:
         vqvae.codebook.embedding.weight.copy_(features[chosen])
         tokens = network.tokens(picture)
         alpha = float(p_value(net(tokens), tokens).quantile(SUSPECT_SHARE))
-    inferer = bundle(alpha=alpha, **tiny).get_parsed_content("train::inferer")
+    as_published = {"alpha": alpha, "threshold_times_uniform": None, "levels": [1.0], "at_once": 1}
+    inferer = bundle(**as_published, **tiny).get_parsed_content("train::inferer")
     seed, voxels = inferer._generator(picture[0]).initial_seed(), spread_out(size * size, few_voxels)
 
     def flagged(_: Any = None) -> Tensor:

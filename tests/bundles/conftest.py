@@ -151,4 +151,4 @@ def run_command(folder: Path, *files: str, ranks: int = 0, **settings: Any) -> s
 
 
 def as_text(value: Any) -> str:
-    return value if isinstance(value, str) else str(value)
+    return "$None" if value is None else str(value)

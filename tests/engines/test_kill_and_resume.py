@@ -61,7 +61,7 @@ POINTS: dict[str, tuple[Reached, Reached]] = {
 
 def command(data: Path, run: Path, settings: dict[str, Any]) -> list[str]:
     told = {"bundle_root": BUNDLE, "dataset_dir": data, "output_dir": run, **settings}
-    options = [part for name, value in told.items() for part in (f"--{name}", str(value))]
+    options = [part for name, value in told.items() for part in (f"--{name}", "$None" if value is None else str(value))]
     return [sys.executable, "-m", "monai.bundle", "run", "--config_file", f"{BUNDLE}/configs/train.json", *options]
 
 
