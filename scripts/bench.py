@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import bench_steps as steps
+import bench_whole as whole
 import fire
 import matplotlib
 import torch
+from bench_inputs import HOME, SEED
 from bench_measure import measure
 
 from monai_iltm.data.documents import read_json, write_json
@@ -27,7 +29,18 @@ from monai_iltm.engines.door import tell_plainly
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
-HOME = Path(__file__).resolve().parents[1]
+VERBS = {
+    verb.__name__: verb
+    for verb in (
+        steps.density,
+        steps.healing,
+        steps.decode,
+        steps.likelihood,
+        steps.train,
+        whole.image,
+        whole.scaling,
+    )
+}
 COLUMNS = {
     "step": "step",
     "size": "size",
@@ -65,18 +78,18 @@ def bench(
     DOCS/performance.md from these files. --small takes tiny sizes, whose times say nothing."""
     if verb == "write":
         return write(Path(out), Path(docs))
-    if verb not in (*steps.VERBS, "all"):
-        raise InputError(f"no verb {verb!r}: {', '.join(steps.VERBS)}, all, write")
+    if verb not in (*VERBS, "all"):
+        raise InputError(f"no verb {verb!r}: {', '.join(VERBS)}, all, write")
     where = torch.device(device)
     if where.type == "cuda" and not torch.cuda.is_available():
         raise InputError(f"--device {device}: there is no such device")
     torch.set_num_threads(threads)
     torch.backends.cudnn.allow_tf32 = False  # convolutions in float32, as matrix products are
-    for name in steps.VERBS if verb == "all" else (verb,):
-        torch.manual_seed(steps.SEED)
+    for name in VERBS if verb == "all" else (verb,):
+        torch.manual_seed(SEED)
         record = environment(where, threads) | {"repeats": repeats, "small": small, "rows": []}
         print(conditions(record), *table([]), sep="\n", flush=True)
-        for step in steps.VERBS[name](where, small):
+        for step in VERBS[name](where, small):
             record["rows"].append(measure(step, where, repeats, small))
             print(table(record["rows"])[-1], flush=True)
         write_json(Path(out) / f"{name}.json", record)
@@ -118,7 +131,7 @@ def short(value: float) -> str:
 
 def write(out: Path, docs: Path) -> None:
     """performance.md, and performance_scaling.png beside it, from the records in a folder."""
-    records = {name: read_json(out / f"{name}.json") for name in steps.VERBS if (out / f"{name}.json").is_file()}
+    records = {name: read_json(out / f"{name}.json") for name in VERBS if (out / f"{name}.json").is_file()}
     if not records:
         raise InputError(f"{out}: nothing measured yet; python scripts/bench.py all measures")
     parts = [HEAD]
@@ -126,7 +139,7 @@ def write(out: Path, docs: Path) -> None:
         rows = record["rows"]
         rates = (statistics.median(row[key] for row in rows) for key in ("read_gb_per_s", "matmul_gflop_per_s"))
         line = conditions(record) + " Measured: {:.3g} GB/s, {:,.0f} GFLOP/s.".format(*rates)
-        parts += [f"## {name.capitalize()}", inspect.getdoc(steps.VERBS[name]) or "", line]
+        parts += [f"## {name.capitalize()}", inspect.getdoc(VERBS[name]) or "", line]
         parts.append("![Time against size](performance_scaling.png)" if name == "scaling" else "\n".join(table(rows)))
     docs.mkdir(parents=True, exist_ok=True)
     (docs / "performance.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
