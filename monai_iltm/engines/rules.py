@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,6 @@ from monai_iltm.inferers import KDEInferer
 # Exactly one of each is given.
 MASK_RULES = ("mask_density", "mask_share")
 FLAG_THRESHOLDS = ("alpha", "threshold", "threshold_times_uniform")
-SCORING = (*FLAG_THRESHOLDS, "draws", "decodes", "looks", "bandwidth_floor", "levels", "blur", "at_once")
 
 
 @dataclass(frozen=True)
@@ -22,11 +22,10 @@ class Rules:
     """How masks are made and when the rounds end.
 
     mask_density, mask_share: exactly one, see ``masks.surprise_limit``, else InputError. pool_mode, pool_cut: see
-    ``pool_mask``.
-    flag_decay: share by which the flag threshold falls every round (0.125 in the paper). tolerance: change of the
-    number of suspect tokens that counts as settled, where the masks overlap with the last ones by settled_overlap
-    (Jaccard; 0 in the paper: a number can stay while the masks move). warm_start: each prior starts from the last one's
-    weights. false_alarm: share of the training voxels above the threshold of the deployed mask.
+    ``pool_mask``. flag_decay: share by which the flag threshold falls every round (0.125 in the paper). tolerance:
+    change of the number of suspect tokens that counts as settled, where the masks overlap with the last ones by
+    settled_overlap (Jaccard; 0 in the paper: a number can stay while the masks move). warm_start: each prior starts
+    from the last one's weights. false_alarm: share of the training voxels above the threshold of the deployed mask.
     """
 
     mask_density: float | None = None
@@ -45,7 +44,8 @@ class Rules:
 
 def require_scoring(settings: Mapping[str, Any]) -> None:
     """Raise InputError for settings that the scoring, hours later, would refuse."""
+    names = inspect.signature(KDEInferer).parameters
     try:
-        KDEInferer(**{name: settings[name] for name in SCORING if name in settings})
+        KDEInferer(**{name: settings[name] for name in names if name in settings})
     except ValueError as error:
         raise InputError(str(error)) from error

@@ -34,7 +34,7 @@ def heal(
         i64 [n, B, L], equal to ``tokens`` where not suspect.
 
     Raises:
-        ValueError: no draw, tokens or suspects of another shape or type.
+        ValueError: draws or at_once below 1, tokens or suspects of another shape or type.
 
     Cost: raster n L tokens through the network once each (key/value cache); any L + 2 n S for S suspects (the trusted
     prefix is computed once and shared by all draws, each of which fills the suspects in an order of its own), in
