@@ -1,6 +1,7 @@
 """The measured results: run the main job on a data set, and write docs/results.md from what the runs have left.
 
 python scripts/results.py run phantom_hard_2d
+python scripts/results.py run sts_pet --again seed1 --seed 1
 python scripts/results.py write
 """
 
@@ -53,15 +54,19 @@ COLUMNS = {
 TRIVIAL = {"raw_intensity": "raw intensity", "robust_z": "robust z-score", "vqvae_residual": "VQ-VAE residual"}
 
 
-def run(name: str, processes: int = 2, threads: int = 1, **settings: Any) -> None:
-    """The bundle command of one set into runs/results/NAME, from where it stopped; its duration is noted."""
+def run(name: str, processes: int = 2, threads: int = 1, again: str | None = None, **settings: Any) -> None:
+    """The bundle command of one set into runs/results/NAME, from where it stopped; its duration is noted.
+
+    Args:
+        again: name of a further run with other settings; it has a folder of its own, and its rounds stand below.
+    """
     if name not in SETS:
         raise InputError(f"no set {name!r}: {', '.join(SETS)}")
     _, presets, measured = SETS[name]
     data = MEASURED / measured if measured else _phantom(presets[0])
     if not data.is_dir():
         raise InputError(f"{data}: not there; set ILTM_DATA to the folder of measuring data")
-    out, first, *others = RUNS / name, *presets
+    out, first, *others = RUNS / (f"{name}-{again}" if again else name), *presets
     arguments = [first, str(data), str(out), *others, "--processes", str(processes)]
     arguments += [part for key, value in settings.items() for part in (f"--{key}", str(value))]
     before = read_json(out / "effort.json")["minutes"] if (out / "effort.json").is_file() else 0.0
@@ -115,6 +120,11 @@ def _section(name: str, title: str, presets: tuple[str, ...], folder: RunFolder)
         lines[-1] += f"{effort['threads']} thread(s)."
         lines += ["", "```", effort["command"], "```"]
     lines += ["", *_table(_rows(folder))]
+    for other in sorted(RUNS.glob(f"{name}-*")):
+        once_more = RunFolder(other)
+        told = read_json(other / "effort.json")
+        lines += ["", f"Again, {told['minutes']} minutes:", "", "```", told["command"], "```", ""]
+        lines += _table([row for row in _rows(once_more) if row[""] not in TRIVIAL.values()])
     for title, rows in (("Kinds reported apart:", _apart(folder)), ("Each kind of anomaly alone:", _kinds(folder))):
         if rows:
             lines += ["", title, "", *_table(rows)]
