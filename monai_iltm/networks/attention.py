@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 # Queries of one block of causal attention.
 ROWS = 128
+# Cases x queries x keys from which blocks are computed again for the gradient: all their masks would be quadratic.
+MOST_KEPT = 2**22
 
 
 class Block(nn.Module):
@@ -50,7 +55,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, visible: Tensor | None = None) -> Te
 def attend_last(q: Tensor, k: Tensor, v: Tensor, dropped: Tensor | None = None) -> Tensor:
     """Causal attention of the last n of m entries: query i of q [B, H, n, d] sees the keys 0..m - n + i of m.
 
-    Queries go in blocks of ROWS, against the keys that the block may see: the mask is ROWS x m, never n x m.
+    Queries go in blocks of ROWS, against the keys that the block may see: the mask is ROWS x m, never n x m. For long
+    sequences a block's forward pass runs twice in training, so that all blocks' masks never exist together.
 
     Args:
         dropped: bool [B, m], True = no key for anyone (never the first); None = all are keys.
@@ -58,14 +64,18 @@ def attend_last(q: Tensor, k: Tensor, v: Tensor, dropped: Tensor | None = None) 
     n, m = q.shape[2], k.shape[2]
     if dropped is None and n == m:
         return F.scaled_dot_product_attention(q, k, v, is_causal=True)
-    parts = []
-    for start in range(0, n, ROWS):
+
+    def block(start: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         rows = q[:, :, start : start + ROWS]
         seen = m - n + start + rows.shape[2]
         visible = torch.ones(rows.shape[2], seen, dtype=torch.bool, device=q.device).tril(m - n + start)
         if dropped is not None:
             visible = visible & ~dropped[:, None, None, :seen]
-        parts.append(attend(rows, k[:, :, :seen], v[:, :, :seen], visible))
+        return attend(rows, k[:, :, :seen], v[:, :, :seen], visible)
+
+    again = torch.is_grad_enabled() and len(q) * n * m > MOST_KEPT
+    compute = partial(checkpoint, block, use_reentrant=False) if again else block
+    parts = [compute(start, q, k, v) for start in range(0, n, ROWS)]
     return parts[0] if len(parts) == 1 else torch.cat(parts, 2)
 
 

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from monai_iltm.networks import attention
 from monai_iltm.networks.attention import attend, attend_last, attend_two
 
 
@@ -48,6 +49,18 @@ def test_causal_without_dropped_keys(seed, n, share):
     q, k, v = (random(2, 3, n, 4, seed=seed + i) for i in range(3))
     sees = torch.ones(n, n, dtype=torch.bool).tril() & ~dropped[:, None, None]
     assert torch.allclose(attend_last(q, k, v, dropped), dense(q, k, v, sees), atol=1e-12)
+
+
+@pytest.mark.parametrize("drop", [False, True])
+def test_blocks_computed_again_have_the_same_gradients(monkeypatch, drop):
+    q, k, v = (random(2, 2, n, 4, seed=n).requires_grad_() for n in (300, 307, 307))
+    dropped = torch.arange(307).expand(2, -1) % 3 == 1 if drop else None
+    found = []
+    for most in (2**30, 0):
+        monkeypatch.setattr(attention, "MOST_KEPT", most)
+        out = attend_last(q, k, v, dropped)
+        found.append((out, *torch.autograd.grad(out.square().sum(), (q, k, v))))
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
 
 
 @pytest.mark.parametrize("padded", [False, True])

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from monai_iltm.networks import MaskedTransformer
+from monai_iltm.engines.footprint import LiveBytes
+from monai_iltm.networks import MaskedTransformer, attention
 from monai_iltm.ops.healing import heal
 from monai_iltm.ops.likelihood import token_log_likelihood
 
@@ -53,6 +54,21 @@ def test_nothing_is_as_large_as_length_times_length(order):
     assert largest(lambda: heal(net, tokens, suspect, 2)) < L * L / 2  # 256 x L at a time
     assert all(value.numel() < L * L / 4 for value in net.state_dict().values())
     assert all(value.numel() <= L for value in net.buffers())
+
+
+@pytest.mark.parametrize("order", ["raster", "any"])
+def test_what_training_holds_grows_with_the_length_alone(order, monkeypatch):
+    """Blocks of attention that are each small could still, kept for the gradient, add up to a square."""
+    monkeypatch.setattr(attention, "MOST_KEPT", 0)
+    peaks = []
+    for side in (32, 64):
+        net = MaskedTransformer(4, (side, side), width=16, depth=1, heads=1, order=order)
+        tokens, generator = torch.zeros(1, side * side, dtype=torch.long), torch.Generator().manual_seed(1)
+        assert torch.rand(2, generator=torch.Generator().manual_seed(1))[1] < 0.5  # the joint, of which there is more
+        with LiveBytes() as live:
+            net.loss(tokens, torch.arange(side * side)[None] % 9 == 3, generator).backward()
+        peaks.append(live.peak)
+    assert peaks[1] < 4.5 * peaks[0]
 
 
 def test_the_watch_sees_a_square():
