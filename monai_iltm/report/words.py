@@ -10,6 +10,7 @@ from typing import Any
 from monai_iltm.report.story import Stage, Story, finite
 
 DASH = "\N{EN DASH}"
+NO_GAP = 0.02  # of average precision: two trainings of the same prior differ by as much
 TRIVIAL = {"raw_intensity": "Raw intensity", "robust_z": "Robust z-score", "vqvae_residual": "VQ-VAE residual"}
 METRICS = {
     "auroc": "AUROC",
@@ -97,7 +98,11 @@ def accuracy(story: Story) -> str:
     if oracle is None:
         return text + "."
     text += f"; perfect masks would give {oracle:.3f}"
-    if first is not last and end > start and oracle > start:
+    if oracle - start < NO_GAP:
+        text += ", so that masks have nothing to repair here"
+    elif end >= oracle:
+        text += ", no more than the rounds reach"
+    elif first is not last and end > start:
         text += f", so {100 * (end - start) / (oracle - start):.0f} % of that gap is closed"
     return text + "."
 

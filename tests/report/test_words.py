@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
-from monai_iltm.report.words import decimal, percent, redact
+from monai_iltm.report.words import accuracy, decimal, percent, redact
 
 
 @pytest.mark.parametrize(
@@ -28,3 +30,26 @@ def test_redact_keeps_the_last_name_alone(value, told):
 
 def test_numbers():
     assert (percent(0.0123), percent(None), decimal(0.98412), decimal(float("nan"))) == ("1.2 %", "–", "0.984", "–")  # noqa: RUF001
+
+
+@pytest.mark.parametrize(
+    ("rounds", "oracle", "told"),
+    [
+        ([], None, ""),
+        ([None], 0.5, ""),
+        ([0.4], None, "Average precision on the test images is 0.400 in round 0."),
+        ([0.4, 0.5], None, "Average precision on the test images rose from 0.400 in round 0 to 0.500 in round 1."),
+        ([0.4, 0.45], 0.6, "in round 1; perfect masks would give 0.600, so 25 % of that gap is closed."),
+        ([0.4, 0.3], 0.6, "fell from 0.400 in round 0 to 0.300 in round 1; perfect masks would give 0.600."),
+        ([0.4, 0.65], 0.6, "perfect masks would give 0.600, no more than the rounds reach."),
+        ([0.029, 0.03], 0.0291, "perfect masks would give 0.029, so that masks have nothing to repair here."),
+    ],
+)
+def test_what_the_rounds_have_gained(rounds, oracle, told):
+    def stage(name, value):
+        return SimpleNamespace(name=name, metrics={} if value is None else {"average_precision": value})
+
+    brackets = [] if oracle is None else [stage("Oracle masks", oracle)]
+    story = SimpleNamespace(rounds=[stage(f"Round {n}", value) for n, value in enumerate(rounds)], brackets=brackets)
+    assert accuracy(story).endswith(told)
+    assert bool(accuracy(story)) == bool(told)
