@@ -24,6 +24,7 @@ from monai_iltm.data.errors import InputError
 from monai_iltm.data.images import PictureReader
 
 PERCENTILES = (0.5, 99.5)  # of an image's own intensities, where no range is stated
+IntensityRange = Sequence[float] | str | None
 
 
 def image_loader(keys: Sequence[str]) -> LoadImaged:
@@ -36,7 +37,7 @@ def image_loader(keys: Sequence[str]) -> LoadImaged:
 def preprocessing(
     image_size: Sequence[int],
     channels: int = 1,
-    intensity_range: Sequence[float] | None = None,
+    intensity_range: IntensityRange = None,
     spacing: Sequence[float] | None = None,
     resize: bool = False,
     mask_keys: Sequence[str] = (),
@@ -46,7 +47,8 @@ def preprocessing(
     Args:
         image_size: the model's grid in voxels; every axis a multiple of the VQ-VAE's factor.
         channels: of the image; another number is refused by name.
-        intensity_range: values that become 0 and 1, all else is clipped; None takes each image's own percentiles.
+        intensity_range: values that become 0 and 1, all else is clipped; None takes each image's own percentiles,
+            "median" 0 and twice its own median, for pictures of one kind of thing that were exposed differently.
         spacing: mm to resample volumes to, None keeps the file's.
         resize: interpolate to image_size; else pad around the image, which must not be larger.
         mask_keys: keys of masks that go through the same geometry (nearest), left alone where missing.
@@ -88,30 +90,42 @@ class ToImageGridd(Invertd):
         return super().__call__(out)
 
 
-def scale_intensity(array: np.ndarray, intensity_range: Sequence[float] | None) -> np.ndarray:
+def scale_intensity(array: np.ndarray, intensity_range: IntensityRange) -> np.ndarray:
     """An image as its file holds it, scaled to f32 in [0, 1] just as ``preprocessing`` does."""
     image = torch.from_numpy(array.astype(np.float32))[None]
     return convert_to_numpy(_scaling(intensity_range)({"image": image})["image"])[0]
 
 
-def _scaling(intensity_range: Sequence[float] | None) -> MapTransform:
-    if intensity_range is None:
-        return _ByPercentilesd(["image"])
+def _scaling(intensity_range: IntensityRange) -> MapTransform:
+    if intensity_range is None or intensity_range == "median":
+        return _ByItsOwnd(intensity_range is not None)
+    if isinstance(intensity_range, str) or len(intensity_range) != 2:
+        raise InputError(f"intensity_range is [low, high], 'median' or None, found {intensity_range!r}")
     low, high = intensity_range
     return ScaleIntensityRanged(["image"], low, high, 0.0, 1.0, clip=True)
 
 
-class _ByPercentilesd(MapTransform):
-    """Scales by the image's own percentiles; refuses an image whose percentiles are one value."""
+class _ByItsOwnd(MapTransform):
+    """Scales by the image's own percentiles, or by its median; refuses an image where these leave no range."""
+
+    def __init__(self, by_median: bool) -> None:
+        super().__init__(["image"])
+        self.by_median = by_median
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        low, high = (float(percentile(data["image"], q)) for q in PERCENTILES)
-        if low == high:
+        low, high = self._range(data["image"])
+        if low >= high:
             raise InputError(
-                f"{_name(data)}: nearly all of its intensities are {low:g}, so that its own percentiles cannot scale "
-                "them: state intensity_range"
+                f"{_name(data)}: nearly all of its intensities are {high:g}, so that its own "
+                f"{'median' if self.by_median else 'percentiles'} cannot scale them: state intensity_range"
             )
         return ScaleIntensityRanged(self.keys, low, high, 0.0, 1.0, clip=True)(data)
+
+    def _range(self, image: Any) -> tuple[float, float]:
+        if self.by_median:
+            return 0.0, 2 * float(percentile(image, 50))
+        low, high = (float(percentile(image, q)) for q in PERCENTILES)
+        return low, high
 
 
 class _Checkd(MapTransform):

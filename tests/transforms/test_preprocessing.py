@@ -162,7 +162,7 @@ def test_without_a_case_id_the_file_is_named(case_on_disk):
 # ---- intensities ----
 
 
-@pytest.mark.parametrize("intensity_range", [(0, 255), (50, 100), None])
+@pytest.mark.parametrize("intensity_range", [(0, 255), (50, 100), "median", None])
 @pytest.mark.parametrize(("kind", "size", "channels"), KINDS)
 def test_scale_intensity_is_what_preprocessing_does(case_on_disk, kind, size, channels, intensity_range):
     case = case_on_disk(kind, size)
@@ -186,6 +186,21 @@ def test_without_a_range_an_images_own_percentiles_are_taken():
     assert scaled[0] == scaled[1] == 0
     assert scaled[199] == scaled[200] == 1
     assert scaled[100] == pytest.approx(0.5)
+
+
+def test_by_the_median_another_exposure_is_the_same_image():
+    image = np.array([[10, 20, 30, 40, 90]], np.float32)
+    scaled = scale_intensity(image, "median")
+    np.testing.assert_allclose(scaled, [[1 / 6, 1 / 3, 1 / 2, 2 / 3, 1]], rtol=1e-6)
+    np.testing.assert_allclose(scale_intensity(2.5 * image, "median"), scaled, rtol=1e-6)
+    with pytest.raises(InputError, match=r"image: nearly all .* are 0, so that its own median cannot"):
+        scale_intensity(np.array([[0, 0, 0, 1]], np.float32), "median")
+
+
+@pytest.mark.parametrize("intensity_range", ["mean", "ab", [1], [0, 1, 2]])
+def test_another_range_is_refused(intensity_range):
+    with pytest.raises(InputError, match="'median' or None, found"):
+        preprocessing((8, 8), 1, intensity_range)
 
 
 def test_an_image_of_few_bright_voxels_is_refused_without_a_range(tmp_path):
