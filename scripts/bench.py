@@ -14,6 +14,7 @@ from importlib import metadata, util
 from pathlib import Path
 from typing import Any
 
+import bench_memory as needs
 import bench_steps as steps
 import bench_whole as whole
 import fire
@@ -39,6 +40,7 @@ VERBS = {
         steps.train,
         whole.image,
         whole.scaling,
+        needs.memory,
     )
 }
 COLUMNS = {
@@ -52,6 +54,7 @@ COLUMNS = {
     "over_floor": "over floor",
     "floor_of": "floor of",
     "peak_mib": "peak, MiB",
+    "predicted_mib": "predicted, MiB",
     "target": "target",
     "agreement": "agreement",
 }
@@ -74,8 +77,8 @@ def bench(
     out: str = str(HOME / "runs" / "bench"),
     docs: str = str(HOME / "docs"),
 ) -> None:
-    """Measure one of density, healing, decode, likelihood, train, image, scaling, or all, into OUT/VERB.json; or write
-    DOCS/performance.md from these files. --small takes tiny sizes, whose times say nothing."""
+    """Measure one of density, healing, decode, likelihood, train, image, scaling, memory, or all: OUT/VERB.json; or
+    write DOCS/performance.md from these files. --small takes tiny sizes, whose times say nothing."""
     if verb == "write":
         return write(Path(out), Path(docs))
     if verb not in (*VERBS, "all"):

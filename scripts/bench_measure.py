@@ -28,6 +28,7 @@ class Step:
     reference: name -> (function of our result, how many times it goes into the whole); scaled: which part it does.
     check: (our result, name -> reference's result) -> how far they agree; raises InputError where they do not.
     floor_bytes, floor_flops: bytes that must be read and operations that must be done, in the whole.
+    predicted_mib: peak memory as the planner says it.
     curve, value: the axis and place of a point of the scaling plots.
     """
 
@@ -42,6 +43,7 @@ class Step:
     floor_bytes: float = 0.0
     floor_flops: float = 0.0
     target: str = ""
+    predicted_mib: float | None = None
     curve: str = ""
     value: float = 0.0
 
@@ -80,6 +82,7 @@ def measure(step: Step, device: torch.device, repeats: int, small: bool) -> dict
         "speedup": reference / ours if reference else None,
         "over_floor": ours / floor if floor else None,
         "peak_mib": peak,
+        "predicted_mib": step.predicted_mib,
         "agreement": agreement,
         "read_gb_per_s": bandwidth / 1e9,
         "matmul_gflop_per_s": rate / 1e9,

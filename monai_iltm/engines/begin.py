@@ -23,7 +23,18 @@ from monai_iltm.store import RunFolder, open_run
 SPLITS = ("training", "testing", "testing_apart")  # what the results rest on
 PACKAGES = ("monai_iltm", "monai", "torch", "pytorch-ignite", "numpy", "nibabel")
 # These may differ when a run is taken up again: none of them changes what a finished round holds.
-FREE = ("dataset_dir", "max_rounds", "tolerance", "settled_overlap", "skip_bad", "bracket", "tracking", "cache_rate")
+FREE = (
+    "dataset_dir",
+    "max_rounds",
+    "tolerance",
+    "settled_overlap",
+    "skip_bad",
+    "bracket",
+    "tracking",
+    "cache_rate",
+    "keep_gib",
+    "memory_gib",
+)
 
 
 def begin_run(

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from monai_iltm.data.weights import load_weights
 from monai_iltm.engines.distributed import gathered, is_main, own_share
 from monai_iltm.handlers.epochs import redraw_seconds
+from monai_iltm.inferers.kde import MOST_AT_ONCE
 from monai_iltm.networks import LatentPrior, MaskedTransformer
 from monai_iltm.ops.tokens import pool_mask
 
@@ -58,7 +59,8 @@ def encode_cases(
     for case in bar:
         items = _variants(preprocessing(case), str(case.get("case", case["image"])), augmentation, versions, seed)
         images = torch.stack([item["image"] for item in items])
-        tokens = network.tokens(images.to(device)).cpu()
+        several = max(1, MOST_AT_ONCE // images[0, 0].numel())
+        tokens = torch.cat([network.tokens(part.to(device)).cpu() for part in images.split(several)])
         suspect = torch.zeros_like(tokens, dtype=torch.bool)
         if "mask" in items[0]:
             masks = torch.stack([item["mask"] for item in items])

@@ -20,7 +20,7 @@ from monai_iltm.ops.flagging import flag, flag_rule
 from monai_iltm.ops.healing import heal
 from monai_iltm.ops.likelihood import log_probability
 
-MOST_HELD = 2**27  # reconstructed values kept for the second pass of the density: 512 MB; above, decoded again
+MOST_HELD = 2**27  # reconstructed values held for the density: 512 MB; where there are more they are made twice
 MOST_AT_ONCE = 2**21  # pixels decoded in one batch; the decoder's features take some hundred bytes for each
 
 
@@ -58,6 +58,8 @@ class KDEInferer(Inferer):
             are compared, which the scanner's noise hides less. 0, as in the paper, compares single voxels.
         at_once: suspects that a draw fills in one step of order "any" (``ops.healing.heal``).
         seed: another seed, other draws.
+        keep_gib: where the reconstructions exceed 512 MB, GiB of decoder features kept for their second making, so that
+            less of the decoder runs again; the map is the same.
 
     Source: Patel et al. 2023, section 3; flagging by p-value and several looks are ours.
     """
@@ -75,6 +77,7 @@ class KDEInferer(Inferer):
         blur: float = 0.0,
         at_once: int = 1,
         seed: int = 0,
+        keep_gib: float = 1.0,
     ) -> None:
         super().__init__()
         if min(draws, decodes, looks, at_once) < 1:
@@ -87,6 +90,7 @@ class KDEInferer(Inferer):
         self.rules = [flag_rule(**{name: value * level for name, value in given.items()}) for level in levels]
         self.draws, self.decodes, self.looks = draws, decodes, looks
         self.bandwidth_floor, self.blur, self.at_once, self.seed = bandwidth_floor, blur, at_once, seed
+        self.keep_gib = keep_gib
 
     def __call__(self, inputs: Tensor, network: Any, *args: Any, **kwargs: Any) -> Tensor:
         """Images f32 [B, C, *S] in [0, 1] and a ``LatentPrior`` -> surprise f32 [B, 1, *S], nats."""
@@ -95,7 +99,8 @@ class KDEInferer(Inferer):
     @torch.no_grad()
     def heal(self, inputs: Tensor, network: LatentPrior) -> Healing:
         """The surprise map with all that led to it. Cost a case: see ``ops.healing.heal``, and draws trunks and
-        about as many heads of the decoder, twice where the reconstructions exceed 512 MB."""
+        about as many heads of the decoder; heads, and trunks that are not kept, twice where the reconstructions exceed
+        512 MB."""
         images = convert_to_tensor(inputs, track_meta=False).float()
         network.eval()
         cases = [self._one(image[None], network) for image in images]
@@ -115,7 +120,10 @@ class KDEInferer(Inferer):
     ) -> tuple[Tensor, Tensor]:
         """Log-density of the (blurred) image among its healed versions, and the mean of those, which is not blurred."""
         healed = heal(network.transformer, tokens, suspect, self.draws, generator, self.at_once)
-        decode = partial(self._decode, network, healed[:, 0], generator.initial_seed())
+        whole = self.draws * self.decodes
+        held = whole * image.numel() <= MOST_HELD
+        kept: dict[int, Tensor] | None = None if held else {}
+        decode = partial(self._decode, network, healed[:, 0], generator.initial_seed(), kept)
         total, count = torch.zeros_like(image), 0
 
         def blurred() -> Iterator[Tensor]:
@@ -125,8 +133,11 @@ class KDEInferer(Inferer):
                 yield self._blurred(recons.flatten(0, 1)).unflatten(0, (-1, 1))
 
         own = self._blurred(image)
-        if self.draws * self.decodes * image.numel() <= MOST_HELD:
-            log_density = kde_log_density(own, torch.cat(list(blurred())), self.bandwidth_floor)
+        if held:
+            values = image.new_empty(whole, *image.shape)
+            for chunk in blurred():
+                values[count - len(chunk) : count] = chunk
+            log_density = kde_log_density(own, values, self.bandwidth_floor)
         else:
             log_density, _ = stream_log_density(own, blurred, self.bandwidth_floor)
         return log_density, total / count
@@ -137,19 +148,27 @@ class KDEInferer(Inferer):
         # Both in 32 bits: torch's generator on the CPU drops what a seed holds above them.
         return torch.Generator().manual_seed(zlib.crc32(str(self.seed).encode(), zlib.crc32(content)))
 
-    def _decode(self, network: LatentPrior, healed: Tensor, seed: int) -> Iterator[Tensor]:
+    def _decode(
+        self, network: LatentPrior, healed: Tensor, seed: int, kept: dict[int, Tensor] | None = None
+    ) -> Iterator[Tensor]:
         """Reconstructions [n, 1, C, *S], the passes of a draw one after another, the same at every call.
 
-        Equal draws are decoded once; pass j drops the same channels in every draw.
+        Equal draws are decoded once; pass j drops the same channels in every draw. ``kept`` holds the decoder's
+        features from one call to the next, as many as ``keep_gib`` allows.
         """
         vqvae, grid = network.vqvae, network.transformer.grid
-        kept = vqvae.head_masks(self.decodes, torch.Generator().manual_seed(seed + 1))
+        masks = vqvae.head_masks(self.decodes, torch.Generator().manual_seed(seed + 1))
         distinct, which = torch.unique(healed, dim=0, return_inverse=True)
         several = max(1, MOST_AT_ONCE // (distinct.shape[1] * vqvae.factor ** len(grid)))
         order = which.argsort(stable=True)
         for start in range(0, len(distinct), several):
-            features = vqvae.decode_trunk(vqvae.embed(distinct[start : start + several].unflatten(1, grid)))
-            images = vqvae.decode_heads(features, kept).transpose(0, 1)  # [n, d, C, *S]
+            if kept is not None and start in kept:
+                features = kept[start]
+            else:
+                features = vqvae.decode_trunk(vqvae.embed(distinct[start : start + several].unflatten(1, grid)))
+                if kept is not None and (len(kept) + 1) * features.nbytes <= self.keep_gib * 2**30:
+                    kept[start] = features
+            images = vqvae.decode_heads(features, masks).transpose(0, 1)  # [n, d, C, *S]
             here = order[(which[order] >= start) & (which[order] < start + several)]
             for part in here.split(several):
                 yield images[which[part] - start].flatten(0, 1)[:, None]

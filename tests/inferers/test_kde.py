@@ -135,6 +135,25 @@ def test_streamed_equals_held(pair, monkeypatch, order):
     assert torch.allclose(held.mean, streamed.mean)
 
 
+@pytest.mark.parametrize("order", ["raster", "any"])
+def test_features_kept_for_the_second_making_change_nothing(pair, monkeypatch, order):
+    """Kept all, some or none: the trunk runs once a chunk, in between, or twice."""
+    net = pair(order)
+    image, trunk, calls = images_for(net, 1), net.vqvae.decode_trunk, []
+    monkeypatch.setattr(kde, "MOST_HELD", 0)
+    monkeypatch.setattr(kde, "MOST_AT_ONCE", 1)  # a draw a chunk
+    monkeypatch.setattr(net.vqvae, "decode_trunk", lambda codes: calls.append(1) or trunk(codes))
+    features = trunk(net.vqvae.embed(net.tokens(image).unflatten(1, net.transformer.grid))).nbytes
+    maps, runs = [], []
+    for room in (0, 2 * features, 2**30):
+        calls.clear()
+        maps.append(inferer_of(ALL, keep_gib=room / 2**30)(image, net))
+        runs.append(len(calls))
+    assert runs == [10, 8, 5]
+    assert torch.equal(maps[0], maps[1])
+    assert torch.equal(maps[0], maps[2])
+
+
 @pytest.mark.parametrize("at_once", [1, 600, 1100])
 @pytest.mark.parametrize("rule", [NONE, SOME, ALL])
 def test_the_size_of_a_chunk_does_not_matter(pair, monkeypatch, rule, at_once):

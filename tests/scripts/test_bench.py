@@ -23,7 +23,7 @@ from monai_iltm.ops.healing import heal
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 FIELDS = {"step", "size", "ours_s", "reference_s", "reference_scaled", "floor_s", "speedup", "over_floor", "peak_mib"}
-ROWS = {"density": 1, "healing": 3, "decode": 2, "likelihood": 1, "train": 2, "image": 1, "scaling": 14}
+ROWS = {"density": 1, "healing": 3, "decode": 2, "likelihood": 1, "train": 2, "image": 1, "scaling": 14, "memory": 4}
 
 
 @pytest.fixture
@@ -63,7 +63,8 @@ def test_a_verb_writes_its_rows(bench, tmp_path, verb):
         assert set(row) >= FIELDS | {"agreement"}
         assert row["ours_s"] > 0
         assert row["peak_mib"] is None or row["peak_mib"] >= 0
-        if verb in ("train", "scaling"):
+        assert (row["predicted_mib"] or 0) > 0 or verb != "memory"
+        if verb in ("train", "scaling", "memory"):
             assert row["reference_s"] is None
         else:
             assert row["speedup"] == pytest.approx(row["reference_s"] / row["ours_s"])
@@ -72,7 +73,7 @@ def test_a_verb_writes_its_rows(bench, tmp_path, verb):
         if row["floor_s"] is not None:
             assert row["over_floor"] == pytest.approx(row["ours_s"] / row["floor_s"])
         else:
-            assert verb in ("image", "scaling")
+            assert verb in ("image", "scaling", "memory")
 
 
 def shifted(function, by):

@@ -1,0 +1,183 @@
+"""Before anything long starts: how much memory each stage will take, and what is chosen so that it fits."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Mapping, Sequence
+from math import prod
+from typing import Any
+
+import ignite.distributed as idist
+import torch
+
+from monai_iltm.data.documents import read_json
+from monai_iltm.data.errors import InputError
+from monai_iltm.engines.distributed import is_main
+from monai_iltm.engines.footprint import Line, free_bytes, line_of, resident_bytes
+from monai_iltm.engines.optimiser import MuonAdamW
+from monai_iltm.engines.vqvae import ReconstructionLoss
+from monai_iltm.inferers.kde import MOST_AT_ONCE, MOST_HELD
+from monai_iltm.networks import VQVAE, LatentPrior, MaskedTransformer
+from monai_iltm.ops.flagging import flag, flag_rule
+from monai_iltm.ops.healing import heal
+from monai_iltm.store import RunFolder
+
+GIB, FLOAT = 2**30, 4
+# A stage is tried with at most so many voxels and tokens; more are predicted along the line through two such tries.
+VOXELS, TOKENS = (2**15, 2**17), (2**8, 2**10)
+LIBRARIES = {"VQ-VAE": 75 * 2**20, "prior": 50 * 2**20, "scoring": 200 * 2**20}  # seen beside the tensors, on a CPU
+FLAGGED = 0.25  # share of the tokens that one image's healing is expected to redraw at most
+
+
+def plan(
+    run: RunFolder,
+    settings: Mapping[str, Any],
+    network: LatentPrior,
+    device: torch.device,
+    memory_gib: float | None = None,
+) -> dict[str, Any]:
+    """The settings, with ``cache_rate`` lowered and ``keep_gib`` chosen so that every stage that is due fits.
+
+    Args:
+        run: begun; stages whose result it holds are left out. settings: by id, as the rounds have them.
+        network: untrained, on the CPU; it is not changed.
+        memory_gib: all that this process may take, GiB; None: what is free, shared with this machine's other ranks.
+
+    Raises:
+        InputError: a stage that does not fit whatever is chosen, with the batch size that would.
+
+    Cost: a few steps at small sizes, seconds. Prints a line. Where the system does not tell its memory (no /proc, no
+    GPU) nothing is predicted.
+    """
+    there, resident = free_bytes(device), resident_bytes(device)
+    if there is None or resident is None:
+        return dict(settings)
+    ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if device.type == "cpu" else 1
+    budget = memory_gib * GIB if memory_gib else resident + there / ranks
+    chosen, needs = dict(settings), {}
+    image = settings["image_channels"] * prod(settings["image_size"]) * FLOAT
+    if not (run.vqvae / "model.pt").is_file():
+        step = vqvae_step_bytes(network.vqvae, network.transformer.grid, settings, device)
+        batch, size = _own_batch(settings["vqvae_batch_size"]), prod(settings["image_size"])
+        needs["VQ-VAE"] = resident + step.at(batch * size)
+        _require("VQ-VAE", needs["VQ-VAE"], budget, "vqvae_batch_size", step, budget - resident, size)
+        cached = len(read_json(run.datalist)["training"]) * image
+        room = (budget - needs["VQ-VAE"]) / cached
+        chosen["cache_rate"] = round(max(0.0, min(settings["cache_rate"], room - 0.01)), 2)
+        needs["VQ-VAE"] += chosen["cache_rate"] * cached
+    step = prior_step_bytes(network.transformer, settings, device)
+    batch, size = _own_batch(settings["prior_batch_size"]), network.transformer.length
+    variants = 2 * (1 + settings["augmented_versions"]) * image
+    needs["prior"] = resident + max(step.at(batch * size), variants)
+    _require("prior", needs["prior"], budget, "prior_batch_size", step, budget - resident, size)
+    least, most = scoring_bytes(network, settings, device)
+    _require("scoring", resident + least, budget)
+    kept = min(most, budget - resident - least)
+    chosen["keep_gib"] = round(kept / GIB, 2)
+    needs["scoring"] = resident + least + kept
+    if is_main():
+        told = ", ".join(f"{name} {need / GIB:.1f}" for name, need in needs.items())
+        print(f"memory, GiB of {budget / GIB:.1f} a process: {told}; {chosen['cache_rate']:.0%} of the images held")
+    return chosen
+
+
+def vqvae_step_bytes(vqvae: VQVAE, grid: Sequence[int], settings: Mapping[str, Any], device: torch.device) -> Line:
+    """What one training step takes, over the voxels of a batch; a perceptual loss is not counted."""
+    net = copy.deepcopy(vqvae).to(device).train()
+    optimiser, loss = torch.optim.Adam(net.parameters()), ReconstructionLoss(settings["spectral_weight"])
+
+    def attempt(batch: int, cells: Sequence[int]) -> None:
+        images = torch.rand(batch, vqvae.in_channels, *(n * vqvae.factor for n in cells), device=device)
+        for _ in range(2):  # the second has the optimiser's state
+            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=settings["amp"]):
+                reconstruction, commitment = net(images)
+                error = loss(reconstruction.float(), images)
+            _update(optimiser, error + commitment)
+
+    line = line_of(attempt, _own_batch(settings["vqvae_batch_size"]), grid, vqvae.factor ** len(grid), VOXELS, device)
+    return line.plus(LIBRARIES["VQ-VAE"])
+
+
+def prior_step_bytes(transformer: MaskedTransformer, settings: Mapping[str, Any], device: torch.device) -> Line:
+    """What one training step takes, over the tokens of a batch."""
+
+    def attempt(batch: int, cells: Sequence[int]) -> None:
+        net = _on_grid(transformer, cells).to(device).train()
+        optimiser = MuonAdamW(net)
+        tokens = torch.zeros(batch, net.length, dtype=torch.long, device=device)
+        for seed in range(4):  # the share of targets, and their kind, are drawn
+            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=settings["amp"]):
+                loss = net.loss(tokens, _some(tokens), torch.Generator().manual_seed(seed))
+            _update(optimiser, loss)
+
+    line = line_of(attempt, _own_batch(settings["prior_batch_size"]), transformer.grid, 1, TOKENS, device)
+    return line.plus(LIBRARIES["prior"])
+
+
+def scoring_bytes(network: LatentPrior, settings: Mapping[str, Any], device: torch.device) -> tuple[float, float]:
+    """What scoring one image takes at least, and what keeping all of the decoder's features would add."""
+    vqvae, net = copy.deepcopy(network.vqvae).to(device).eval(), network.transformer
+    draws, decodes, voxels = settings["draws"], settings["decodes"], prod(settings["image_size"])
+    image = voxels * settings["image_channels"] * FLOAT
+    several = min(draws, max(1, MOST_AT_ONCE // voxels))
+    masks = vqvae.head_masks(decodes, torch.Generator())
+
+    @torch.no_grad()
+    def attempt(batch: int, cells: Sequence[int]) -> None:
+        codes = torch.zeros(batch, *cells, dtype=torch.long, device=device)
+        vqvae.decode_heads(vqvae.decode_trunk(vqvae.embed(codes)), masks)
+
+    decoding = line_of(attempt, several, net.grid, vqvae.factor ** len(net.grid), VOXELS, device).at(several * voxels)
+    values = draws * decodes * image
+    whole = values <= MOST_HELD * FLOAT
+    features = draws * vqvae.head.in_channels * (voxels / 2 ** len(net.grid)) * FLOAT
+    density = values if whole else 2 * several * decodes * image
+    healing = healing_bytes(net, settings, device).at(net.length)
+    return max(healing, decoding + density) + 8 * image + LIBRARIES["scoring"], 0.0 if whole else features
+
+
+def healing_bytes(transformer: MaskedTransformer, settings: Mapping[str, Any], device: torch.device) -> Line:
+    """What it takes to flag one image's tokens and to redraw a share ``FLAGGED`` of them, over the number of tokens."""
+
+    def attempt(_: int, cells: Sequence[int]) -> None:
+        net = _on_grid(transformer, cells).to(device).eval()
+        tokens = torch.zeros(1, net.length, dtype=torch.long, device=device)
+        flag(net, tokens, flag_rule(threshold_times_uniform=1.0), looks=1)
+        heal(net, tokens, _some(tokens), settings["draws"], torch.Generator(), settings["at_once"])
+
+    return line_of(attempt, 1, transformer.grid, 1, TOKENS, device)
+
+
+def _own_batch(batch: int) -> int:
+    """This rank's part of a global batch, at most."""
+    return -(-batch // idist.get_world_size())
+
+
+def _some(tokens: torch.Tensor) -> torch.Tensor:
+    """Every so many positions, bool like the tokens: a share of ``FLAGGED``."""
+    return (torch.arange(tokens.shape[1], device=tokens.device) % int(1 / FLAGGED) == 0).expand_as(tokens)
+
+
+def _update(optimiser: torch.optim.Optimizer, loss: torch.Tensor) -> None:
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    optimiser.step()
+
+
+def _on_grid(net: MaskedTransformer, grid: Sequence[int]) -> MaskedTransformer:
+    """An untrained transformer like this one, on another grid."""
+    width, depth, heads = net.embedding.embedding_dim, len(net.blocks), net.layers()[0].heads
+    return MaskedTransformer(net.num_codes, grid, width, depth, heads, net.order, net.dropout.p, net.groups)
+
+
+def _require(
+    stage: str, need: float, budget: float, name: str = "", step: Line | None = None, room: float = 0.0, size: int = 1
+) -> None:
+    if need <= budget:
+        return
+    told = f"{stage} needs {need / GIB:.1f} GiB, {budget / GIB:.1f} are there: "
+    fitting = int((room - step.base) / (step.slope * size)) if step and step.slope else 0
+    if fitting >= 1:
+        raise InputError(told + f"--{name} {fitting * idist.get_world_size()} would fit")
+    raise InputError(told + ("smaller images" if step else "fewer draws, or smaller images"))
