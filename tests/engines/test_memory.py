@@ -26,6 +26,7 @@ SETTINGS = {
     "amp": False,
     "cache_rate": 1.0,
     "keep_gib": 1.0,
+    "threshold_times_uniform": 4.0,
     "draws": 5,
     "decodes": 2,
     "at_once": 2,
