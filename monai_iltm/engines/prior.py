@@ -13,12 +13,15 @@ from monai.utils import convert_to_tensor
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from monai_iltm.data.errors import InputError
 from monai_iltm.data.weights import load_weights
 from monai_iltm.engines.distributed import gathered, is_main, own_share
 from monai_iltm.handlers.epochs import redraw_seconds
 from monai_iltm.inferers.kde import MOST_AT_ONCE
 from monai_iltm.networks import LatentPrior, MaskedTransformer
 from monai_iltm.ops.tokens import pool_mask
+
+MOST_EQUAL = 0.99  # share of the positions at which all images may have one token; background is less
 
 
 class PriorObjective(nn.Module):
@@ -49,6 +52,8 @@ def encode_cases(
     A mask (key "mask", True = suspect) goes through the same geometry as its image and is then pooled to the grid; a
     case without one has no suspect. A variant depends on seed, case id and its number alone. Several ranks share the
     work. Held in memory: 9 L bytes an entry.
+
+    Raises InputError where the images have one and the same tokens: the VQ-VAE has collapsed.
     """
     network = network.to(device).eval()
     grid = network.transformer.grid
@@ -66,7 +71,9 @@ def encode_cases(
             masks = torch.stack([item["mask"] for item in items])
             suspect = pool_mask(masks > 0, grid, pool_mode, pool_cut).flatten(1)
         entries.append([{"tokens": t, "suspect": s} for t, s in zip(tokens, suspect, strict=True)])
-    return [entry for case in gathered(entries) for entry in case]
+    cases_entries = gathered(entries)
+    _require_alive(torch.stack([case[0]["tokens"] for case in cases_entries]))
+    return [entry for case in cases_entries for entry in case]
 
 
 def load_start(network: LatentPrior, vqvae_weights: PathLike, start_weights: PathLike | None = None) -> None:
@@ -100,6 +107,16 @@ class PriorStep:
         nn.utils.clip_grad_norm_(engine.network.parameters(), 1.0)
         engine.optimizer.step()
         return {"loss": loss.item()}
+
+
+def _require_alive(tokens: Tensor) -> None:
+    """Tokens i64 [cases, L] of several images must differ somewhere, or nothing that follows means anything."""
+    equal = (tokens == tokens[0]).all(0).float().mean()
+    if len(tokens) > 1 and equal > MOST_EQUAL:
+        raise InputError(
+            f"the VQ-VAE has collapsed: {len(tokens)} images have the same token at {equal:.1%} of the positions; "
+            "train it anew, with another --seed, a lower --vqvae_learning_rate or more --vqvae_epochs"
+        )
 
 
 def _variants(

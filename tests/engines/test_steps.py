@@ -104,6 +104,17 @@ def test_cases_become_tokens_and_suspects(tmp_path):
             assert not entry["suspect"].any()
 
 
+def test_a_vqvae_that_gives_all_images_the_same_tokens_is_refused(tmp_path):
+    network = pair()
+    cases = [case_on_disk(tmp_path, "a"), case_on_disk(tmp_path, "bc")]
+    assert len(encode_cases(network, cases, steps(), CPU)) == 2
+    for parameter in network.vqvae.encoder.parameters():
+        parameter.data.zero_()
+    with pytest.raises(InputError, match=r"collapsed: 2 images have the same token at 100\.0% of .* another --seed"):
+        encode_cases(network, cases, steps(), CPU)
+    assert len(encode_cases(network, cases[:1], steps(), CPU)) == 1  # one image alone tells nothing
+
+
 def test_variants_come_after_their_original_and_depend_on_seed_and_case_alone(tmp_path):
     network, moves = pair(), augmentation(rotation=0.5, shift=3.0)
     cases = [case_on_disk(tmp_path, "a"), case_on_disk(tmp_path, "bc")]
