@@ -98,8 +98,8 @@ def write() -> None:
 HEAD = f"""# Results
 
 Written by `python scripts/results.py write` from runs made by `python scripts/results.py run NAME`, on a CPU
-({platform.machine()}) that other work shared, so the minutes are an upper bound. One seed, where no other stands below. No run
-reads a test label before its rounds are over; how its settings came about is told under each set.
+({platform.machine()}) that other work shared, so the minutes are an upper bound. One seed, where no other stands below.
+No run reads a test label before its rounds are over; how its settings came about is told under each set.
 
 AUROC, AP (average precision), AUPRO (false-positive limit 0.3) and Dice (pooled, at its best threshold) are over the
 pixels of all test images; columns with * over the images that hold an anomaly alone; "resid." scores by |image - healed
