@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import ctypes
-import os
 import statistics
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from monai_iltm.data.errors import InputError
+from monai_iltm.engines.footprint import resident_bytes
 
 Run = Callable[[], Any]
 
@@ -113,16 +112,15 @@ def peak_mib(run: Run, device: torch.device) -> float | None:
         before = torch.cuda.memory_allocated(device)
         run()
         return (torch.cuda.max_memory_allocated(device) - before) / 2**20
-    statm = Path("/proc/self/statm")
-    if not statm.exists():
+    if resident_bytes(device) is None:
         return None
     trim = getattr(ctypes.CDLL(None), "malloc_trim", int)
     trim(0)  # else the run takes again, unseen, what earlier ones gave back
-    pages, over = [int(statm.read_text().split()[1])], threading.Event()
+    seen, over = [resident_bytes(device) or 0], threading.Event()
 
     def look() -> None:
         while not over.wait(0.001):
-            pages.append(int(statm.read_text().split()[1]))
+            seen.append(resident_bytes(device) or 0)
 
     watcher = threading.Thread(target=look)
     watcher.start()
@@ -131,7 +129,7 @@ def peak_mib(run: Run, device: torch.device) -> float | None:
     finally:
         over.set()
         watcher.join()
-    return (max(pages) - pages[0]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+    return (max(seen) - seen[0]) / 2**20
 
 
 def agree(what: str, ours: Tensor, reference: Tensor, allowed: float) -> str:

@@ -6,10 +6,12 @@ import copy
 import os
 from collections.abc import Mapping, Sequence
 from math import prod
+from types import SimpleNamespace
 from typing import Any
 
 import ignite.distributed as idist
 import torch
+from torch import Tensor
 
 from monai_iltm.data.documents import read_json
 from monai_iltm.data.errors import InputError
@@ -17,7 +19,7 @@ from monai_iltm.engines.distributed import is_main
 from monai_iltm.engines.footprint import Line, free_bytes, line_of, resident_bytes
 from monai_iltm.engines.optimiser import MuonAdamW
 from monai_iltm.engines.rules import require_scoring
-from monai_iltm.engines.vqvae import ReconstructionLoss
+from monai_iltm.engines.vqvae import ReconstructionLoss, vqvae_step
 from monai_iltm.inferers.kde import MOST_AT_ONCE, MOST_HELD
 from monai_iltm.networks import VQVAE, LatentPrior, MaskedTransformer
 from monai_iltm.ops.flagging import flag, flag_rule
@@ -87,35 +89,49 @@ def plan(
 
 def vqvae_step_bytes(vqvae: VQVAE, grid: Sequence[int], settings: Mapping[str, Any], device: torch.device) -> Line:
     """What one training step takes, over the voxels of a batch; a perceptual loss is not counted."""
-    net = copy.deepcopy(vqvae).to(device).train()
-    optimiser, loss = torch.optim.Adam(net.parameters()), ReconstructionLoss(settings["spectral_weight"])
 
     def attempt(batch: int, cells: Sequence[int]) -> None:
         images = torch.rand(batch, vqvae.in_channels, *(n * vqvae.factor for n in cells), device=device)
-        for _ in range(2):  # the second has the optimiser's state
-            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=settings["amp"]):
-                reconstruction, commitment = net(images)
-                error = loss(reconstruction.float(), images)
-            _update(optimiser, error + commitment)
+        train_vqvae(vqvae, images, settings)
 
     line = line_of(attempt, _own_batch(settings["vqvae_batch_size"]), grid, vqvae.factor ** len(grid), VOXELS, device)
     return line.plus(LIBRARIES["VQ-VAE"])
+
+
+def train_vqvae(vqvae: VQVAE, images: Tensor, settings: Mapping[str, Any]) -> None:
+    """Two training steps of a copy: the second has the optimiser's state."""
+    net = copy.deepcopy(vqvae).to(images.device)
+    engine = SimpleNamespace(network=net, amp=settings["amp"], state=SimpleNamespace(device=images.device))
+    engine.optimizer = torch.optim.Adam(net.parameters())
+    engine.loss_function = ReconstructionLoss(settings["spectral_weight"])
+    for _ in range(2):
+        vqvae_step(engine, {"image": images})
 
 
 def prior_step_bytes(transformer: MaskedTransformer, settings: Mapping[str, Any], device: torch.device) -> Line:
     """What one training step takes, over the tokens of a batch."""
 
     def attempt(batch: int, cells: Sequence[int]) -> None:
-        net = _on_grid(transformer, cells).to(device).train()
-        optimiser = MuonAdamW(net)
+        net = _on_grid(transformer, cells).to(device)
         tokens = torch.zeros(batch, net.length, dtype=torch.long, device=device)
-        for seed in range(4):  # the share of targets, and their kind, are drawn
-            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=settings["amp"]):
-                loss = net.loss(tokens, _some(tokens), torch.Generator().manual_seed(seed))
-            _update(optimiser, loss)
+        train_prior(net, tokens, _some(tokens), settings["amp"])
 
     line = line_of(attempt, _own_batch(settings["prior_batch_size"]), transformer.grid, 1, TOKENS, device)
     return line.plus(LIBRARIES["prior"])
+
+
+def train_prior(net: MaskedTransformer, tokens: Tensor, suspect: Tensor, amp: bool) -> None:
+    """Four training steps, whose share of targets, and their kind, are the same at every size.
+
+    ``PriorStep`` draws these after numbers for all tokens, so that two sizes would not be comparable.
+    """
+    net, optimizer = net.train(), MuonAdamW(net)
+    for seed in range(4):
+        optimizer.zero_grad(set_to_none=True)
+        with torch.autocast(tokens.device.type, dtype=torch.bfloat16, enabled=amp):
+            loss = net.loss(tokens, suspect, torch.Generator().manual_seed(seed))
+        loss.backward()
+        optimizer.step()
 
 
 def scoring_bytes(network: LatentPrior, settings: Mapping[str, Any], device: torch.device) -> tuple[float, float]:
@@ -157,15 +173,9 @@ def _own_batch(batch: int) -> int:
     return -(-batch // idist.get_world_size())
 
 
-def _some(tokens: torch.Tensor) -> torch.Tensor:
+def _some(tokens: Tensor) -> Tensor:
     """Every so many positions, bool like the tokens: a share of ``FLAGGED``."""
     return (torch.arange(tokens.shape[1], device=tokens.device) % int(1 / FLAGGED) == 0).expand_as(tokens)
-
-
-def _update(optimiser: torch.optim.Optimizer, loss: torch.Tensor) -> None:
-    optimiser.zero_grad(set_to_none=True)
-    loss.backward()
-    optimiser.step()
 
 
 def _on_grid(net: MaskedTransformer, grid: Sequence[int]) -> MaskedTransformer:

@@ -166,7 +166,7 @@ class KDEInferer(Inferer):
                 features = kept[start]
             else:
                 features = vqvae.decode_trunk(vqvae.embed(distinct[start : start + several].unflatten(1, grid)))
-                if kept is not None and (len(kept) + 1) * features.nbytes <= self.keep_gib * 2**30:
+                if kept is not None and sum(f.nbytes for f in (*kept.values(), features)) <= self.keep_gib * 2**30:
                     kept[start] = features
             images = vqvae.decode_heads(features, masks).transpose(0, 1)  # [n, d, C, *S]
             here = order[(which[order] >= start) & (which[order] < start + several)]
