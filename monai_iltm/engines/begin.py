@@ -33,7 +33,6 @@ FREE = (
     "tracking",
     "cache_rate",
     "keep_gib",
-    "memory_gib",
 )
 
 
