@@ -91,9 +91,11 @@ def accuracy(story: Story) -> str:
     if first is last:
         text = f"Average precision on the test images is {start:.3f} in {first.name.lower()}"
     else:
-        how = "stayed" if abs(end - start) < 0.0005 else "rose" if end > start else "fell"
-        text = f"Average precision on the test images {how} from {start:.3f} in {first.name.lower()} to {end:.3f}"
-        text += f" in {last.name.lower()}"
+        span = f"from {start:.3f} in {first.name.lower()} to {end:.3f} in {last.name.lower()}"
+        how = f"rose {span}" if end > start else f"fell {span}"
+        if abs(end - start) < 0.0005:
+            how = f"stayed at {start:.3f} from {first.name.lower()} to {last.name.lower()}"
+        text = f"Average precision on the test images {how}"
     oracle = next((_precision(stage) for stage in story.brackets if stage.name == "Oracle masks"), None)
     if oracle is None:
         return text + "."

@@ -39,6 +39,7 @@ def test_numbers():
         ([None], 0.5, ""),
         ([0.4], None, "Average precision on the test images is 0.400 in round 0."),
         ([0.4, 0.5], None, "Average precision on the test images rose from 0.400 in round 0 to 0.500 in round 1."),
+        ([0.4, 0.4004], None, "Average precision on the test images stayed at 0.400 from round 0 to round 1."),
         ([0.4, 0.45], 0.6, "in round 1; perfect masks would give 0.600, so 25 % of that gap is closed."),
         ([0.4, 0.3], 0.6, "fell from 0.400 in round 0 to 0.300 in round 1; perfect masks would give 0.600."),
         ([0.4, 0.65], 0.6, "perfect masks would give 0.600, no more than the rounds reach."),
