@@ -18,6 +18,7 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from torch.nn.parallel import DistributedDataParallel
 
 TIMEOUT = timedelta(hours=6)  # one rank may score a large case while the others wait
+_left: list[Any] = []  # groups that this process has left
 
 
 def torchrun(processes: int, module: str, *arguments: str) -> None:
@@ -58,8 +59,13 @@ def start_processes() -> None:
 
 
 def stop_processes() -> None:
-    """Leave the process group, where there is one."""
+    """Leave the process group, where there is one.
+
+    A reference to the group stays: a DistributedDataParallel that outlives the group else frees it with Python's lock
+    held, and waits for gloo's thread, which may wait for that lock to let go of its last tensors; neither goes on.
+    """
     if dist.is_initialized():
+        _left.append(dist.group.WORLD)
         dist.destroy_process_group()
 
 

@@ -33,8 +33,12 @@ class Codebook(EMAQuantizer):
         with torch.autocast(inputs.device.type, enabled=False):
             flat = self._flat(inputs)
             codes = self.embedding.weight.float()
+            # Seen from the codes' midst (a dead code may lie far off): distances far smaller than the codes themselves
+            # would drown in the rounding of |c|^2 - 2 x c.
             # |x|^2 is left out: the same for all codes of one input.
-            nearest = (codes.square().sum(1) - 2 * flat @ codes.t()).argmin(1)
+            centre = codes.median(0).values
+            codes = codes - centre
+            nearest = (codes.square().sum(1) - 2 * (flat - centre) @ codes.t()).argmin(1)
         return flat, torch.empty(0), nearest.view(inputs.shape[0], *inputs.shape[2:])
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -131,6 +135,24 @@ class VQVAE(monai_vqvae.VQVAE):
         self.quantizer = VectorQuantizer(codebook)
         self.head_dropout = head_dropout
         self.factor = 2 ** len(channels)
+        self._wake_encoder()
+
+    @torch.no_grad()
+    def _wake_encoder(self) -> None:
+        """He's weights for the encoder, biases of 0, residual units that start as the identity.
+
+        torch's own start shrinks the signal in every layer until the biases outweigh it: on volumes that are mostly
+        dark the encoder's ReLUs then died, in one run all of them, and every image got the same codes.
+        """
+        for module in self.encoder.modules():
+            if isinstance(module, (nn.Conv2d, nn.Conv3d)):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+                nn.init.zeros_(cast("Tensor", module.bias))
+        for block in self.encoder.blocks:
+            if isinstance(block, monai_vqvae.VQVAEResidualUnit):
+                nn.init.zeros_(cast("Any", block.conv2).conv.weight)
+        # what the codebook sees starts small: the commitment loss, its square, would outweigh the reconstruction's
+        cast("Any", self.encoder.blocks[-1]).conv.weight.mul_(0.1)
 
     @property
     def codebook(self) -> Codebook:

@@ -66,11 +66,14 @@ def test_steps_of_stage_1_lower_the_loss(amp):
 
 def test_code_use_by_hand():
     network = VQVAE(2, 1, (4,), 1, num_embeddings=4, embedding_dim=2)
-    engine = SimpleNamespace(network=network)
-    network.codebook.ema_cluster_size.copy_(torch.tensor([1.0, 1.0, 0.0, 0.0]))
-    assert codebook_use(engine) == {"perplexity": pytest.approx(2.0), "codes_in_use": 2}
-    network.codebook.ema_cluster_size.fill_(3.0)
-    assert codebook_use(engine) == {"perplexity": pytest.approx(4.0), "codes_in_use": 4}
+    engine, codebook = SimpleNamespace(network=network), network.codebook
+    codebook.embedding.weight.data = torch.tensor([[3.0, 1.0], [3.0, -1.0], [0.0, 0.0], [0.0, 0.0]])
+    codebook.ema_cluster_size.copy_(torch.tensor([1.0, 1.0, 0.0, 0.0]))
+    spread = pytest.approx(0.1**0.5)  # about (3, 0), at distances of 1; from 0 of the root of 10
+    assert codebook_use(engine) == {"perplexity": pytest.approx(2.0), "codes_in_use": 2, "code_spread": spread}
+    codebook.ema_cluster_size.fill_(3.0)
+    codebook.embedding.weight.fill_(7.0)
+    assert codebook_use(engine) == {"perplexity": pytest.approx(4.0), "codes_in_use": 4, "code_spread": 0.0}
 
 
 # ---- stage 2 ----

@@ -122,6 +122,13 @@ def test_quantise_picks_the_nearest_code(dims, seed):
     assert torch.equal(book.embed(indices).movedim(1, -1), book.embedding.weight[indices])
 
 
+def test_codes_far_from_the_origin_and_close_together_are_told_apart():
+    """Around 10 float32 keeps |c|^2 - 2 x c to 1e-5; these codes lie 1e-4 apart, their squared distances at 1e-8."""
+    codes = torch.linspace(10, 10.0008, 9)
+    book = line_codebook(*codes.tolist())
+    assert book.quantize(on_line(*codes.tolist()))[2].flatten().tolist() == list(range(9))
+
+
 def test_ema_update_and_commitment_by_hand():
     """Inputs 1, 3 -> code 0; 12 -> code 10. Counts 1.5 and 1, sums 2 and 11: codes 4 / 3 and 11."""
     book = line_codebook(0.0, 10.0)
@@ -195,6 +202,16 @@ def test_state_dict_round_trip_keeps_a_started_codebook():
     other.codebook.decay = 1.0
     other.train()(images())
     assert torch.allclose(other.codebook.embedding.weight, before, atol=1e-4)  # no second start
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_the_untrained_encoder_tells_dark_images_apart_by_their_signal(dims):
+    """Its output is linear in the image, with no bias that a dark image would drown in."""
+    net, x = small(dims), images(dims)
+    latent = net.encode(x)
+    assert torch.allclose(net.encode(0.01 * x), 0.01 * latent, rtol=1e-3, atol=1e-7)
+    assert latent.flatten(2).std(2).mean() > 0.2 * latent.abs().mean()
+    assert all(not block.conv2.conv.weight.any() for block in net.encoder.blocks if hasattr(block, "conv2"))
 
 
 def test_a_few_steps_of_training_improve_the_reconstruction():
