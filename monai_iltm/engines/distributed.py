@@ -53,6 +53,7 @@ def rank_device() -> torch.device:
 def start_processes() -> None:
     """Join torchrun's process group, nccl on GPUs and gloo else; without torchrun, or when joined, nothing happens."""
     if "RANK" in os.environ and not dist.is_initialized():
+        os.environ.pop("SLURM_JOB_ID", None)  # with it ignite puts SLURM's local rank, torchrun's own, on every process
         if torch.cuda.is_available():
             torch.cuda.set_device(rank_device())
         dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=TIMEOUT)
