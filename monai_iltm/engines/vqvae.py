@@ -56,16 +56,9 @@ def vqvae_step(engine: Any, batch: dict[str, Tensor]) -> dict[str, Any]:
 
 
 def codebook_use(engine: Engine) -> dict[str, float]:
-    """How alive the codebook is.
-
-    Perplexity of the running code counts; codes with a count of at least a hundredth of the mean; and the codes' spread
-    about their mean over their distance from 0, both root mean squares over the counts: 0 where all are one.
-    """
+    """Perplexity of the running code counts, codes with a count of at least a hundredth of the mean, their spread."""
     codebook = inner(engine.network).codebook  # type: ignore[attr-defined]
     share = codebook.ema_cluster_size / codebook.ema_cluster_size.sum()
     entropy = -(share * share.clamp(min=1e-12).log()).sum()
-    codes = codebook.embedding.weight
-    away = codes - share @ codes
-    spread = ((share @ away.square()).sum() / (share @ codes.square()).sum().clamp(min=1e-30)).sqrt()
     in_use = int((share * len(share) > 0.01).sum())
-    return {"perplexity": entropy.exp().item(), "codes_in_use": in_use, "code_spread": spread.item()}
+    return {"perplexity": entropy.exp().item(), "codes_in_use": in_use, "code_spread": codebook.spread}

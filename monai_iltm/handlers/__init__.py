@@ -1,6 +1,6 @@
 """Ignite handlers: what happens between the steps."""
 
-from monai_iltm.handlers.codebook import CodebookDecay
+from monai_iltm.handlers.codebook import CodebookDecay, StartOverCollapsed
 from monai_iltm.handlers.epochs import EpochHistory, EpochSeed, StageProgress
 from monai_iltm.handlers.report import RunReport
 from monai_iltm.handlers.results import CaseProgress, SaveResults
@@ -17,4 +17,5 @@ __all__ = [
     "RunReport",
     "SaveResults",
     "StageProgress",
+    "StartOverCollapsed",
 ]

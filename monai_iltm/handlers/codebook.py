@@ -1,10 +1,13 @@
-"""The codebook's decay follows a schedule: fast while the encoder moves, slow once it has settled."""
+"""What the codebook needs from outside: a decay that slows down, and a new start where its encoder has collapsed."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import ignite.distributed as idist
 from ignite.engine import Engine, Events
+from torch.optim import Optimizer
+from tqdm import tqdm
 
 from monai_iltm.networks import VQVAE
 
@@ -30,3 +33,32 @@ class CodebookDecay:
         done = (engine.state.epoch - 1) / (engine.state.max_epochs or 1)
         reached = [decay for start, decay in self.schedule if done >= start - 1e-9]
         self.network.codebook.decay = reached[-1]
+
+
+class StartOverCollapsed:
+    """Gives a VQ-VAE whose encoder has collapsed new weights, at the end of an epoch; says so.
+
+    Args:
+        network: the ``VQVAE`` itself, not its wrapper.
+        optimizer: forgets what it knows of the old weights.
+        seed: of the stage; every new start has weights of its own.
+        least_spread: collapsed is what has codes closer together, relative to their distance from 0 (collapsed encoders
+            were seen to end near 0.01, all others above 0.4).
+    """
+
+    def __init__(self, network: VQVAE, optimizer: Optimizer, seed: int = 0, least_spread: float = 0.1) -> None:
+        self.network, self.optimizer, self.seed, self.least_spread = network, optimizer, seed, least_spread
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        epoch, spread = engine.state.epoch, self.network.codebook.spread
+        if spread < self.least_spread and epoch < (engine.state.max_epochs or 1):
+            self.network.start_over(self.seed + epoch)
+            self.optimizer.state.clear()
+            if idist.get_rank() == 0:
+                told = (
+                    f"epoch {epoch}: all images had nearly the same codes (spread {spread:.2g}): the VQ-VAE starts over"
+                )
+                tqdm.write(told)

@@ -53,6 +53,16 @@ class Codebook(EMAQuantizer):
         loss = self.commitment_cost * nn.functional.mse_loss(quantised, inputs)
         return quantised + (inputs - inputs.detach()), loss, indices  # the codes to the last bit
 
+    @property
+    def spread(self) -> float:
+        """The codes' spread about their mean over their distance from 0, root mean squares over the running counts.
+
+        0 where all codes that are used are one, however high the perplexity: the encoder has collapsed.
+        """
+        share, codes = self.ema_cluster_size / self.ema_cluster_size.sum(), self.embedding.weight
+        away = codes - share @ codes
+        return float(((share @ away.square()).sum() / (share @ codes.square()).sum().clamp(min=1e-30)).sqrt())
+
     def _flat(self, inputs: Tensor) -> Tensor:
         """[B, D, *g] to f32 [N, D]."""
         return inputs.float().permute(self.flatten_permutation).reshape(-1, self.embedding_dim)
@@ -135,24 +145,30 @@ class VQVAE(monai_vqvae.VQVAE):
         self.quantizer = VectorQuantizer(codebook)
         self.head_dropout = head_dropout
         self.factor = 2 ** len(channels)
-        self._wake_encoder()
 
     @torch.no_grad()
-    def _wake_encoder(self) -> None:
-        """He's weights for the encoder, biases of 0, residual units that start as the identity.
+    def start_over(self, seed: int) -> None:
+        """New weights, the same ones on every rank, with an encoder whose signal does not fade.
 
-        torch's own start shrinks the signal in every layer until the biases outweigh it: on volumes that are mostly
-        dark the encoder's ReLUs then died, in one run all of them, and every image got the same codes.
+        torch's own start shrinks the signal in every layer until the biases outweigh it. Where images are mostly dark
+        the encoder's ReLUs can then die, all of them in the end. Here it gets He's weights, biases of 0 and residual
+        units that start as the identity; the decoder starts as torch has it, the codebook on the next batch.
         """
-        for module in self.encoder.modules():
-            if isinstance(module, (nn.Conv2d, nn.Conv3d)):
-                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-                nn.init.zeros_(cast("Tensor", module.bias))
-        for block in self.encoder.blocks:
-            if isinstance(block, monai_vqvae.VQVAEResidualUnit):
-                nn.init.zeros_(cast("Any", block.conv2).conv.weight)
-        # what the codebook sees starts small: the commitment loss, its square, would outweigh the reconstruction's
-        cast("Any", self.encoder.blocks[-1]).conv.weight.mul_(0.1)
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            for module in self.modules():
+                if isinstance(module, (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)):
+                    module.reset_parameters()
+            for module in self.encoder.modules():
+                if isinstance(module, (nn.Conv2d, nn.Conv3d)):
+                    nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+                    nn.init.zeros_(cast("Tensor", module.bias))
+            for block in self.encoder.blocks:
+                if isinstance(block, monai_vqvae.VQVAEResidualUnit):
+                    nn.init.zeros_(cast("Any", block.conv2).conv.weight)
+            # what the codebook sees starts small, or the commitment loss would outweigh the reconstruction's
+            cast("Any", self.encoder.blocks[-1]).conv.weight.mul_(0.1)
+        self.codebook.started.fill_(False)
 
     @property
     def codebook(self) -> Codebook:

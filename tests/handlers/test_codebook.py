@@ -3,9 +3,10 @@ from __future__ import annotations
 from itertools import groupby
 
 import pytest
-from ignite.engine import Engine
+import torch
+from ignite.engine import Engine, Events
 
-from monai_iltm.handlers import CodebookDecay
+from monai_iltm.handlers import CodebookDecay, StartOverCollapsed
 from monai_iltm.networks import VQVAE
 
 
@@ -38,3 +39,46 @@ def test_a_short_run_takes_the_steps_it_reaches():
 
 def test_a_schedule_of_ones_own():
     assert decays(4, (0.0, 0.9), (0.5, 0.99)) == [0.9, 0.9, 0.99, 0.99]
+
+
+def epochs_of(spreads: list[float]) -> tuple[list[bool], list[bool], torch.optim.Adam]:
+    """Whether weights and codebook are new after each epoch, in which codes of these spreads were seen."""
+    torch.manual_seed(0)
+    network, image = VQVAE(2, 1, (4,), 1, num_embeddings=2, embedding_dim=1), torch.rand(2, 1, 8, 8)
+    optimizer = torch.optim.Adam(network.parameters())
+
+    def epoch(engine: Engine, _: int) -> None:
+        network.train()(image)[1].backward()
+        optimizer.step()
+        away = spreads[engine.state.epoch - 1]
+        network.codebook.ema_cluster_size.fill_(1.0)
+        network.codebook.embedding.weight.data = torch.tensor([[1.0 - away], [1.0 + away]])
+        weights.append(network.encoder.blocks[0].conv.weight.clone())
+
+    engine, weights, new, unstarted = Engine(epoch), [], [], []
+    StartOverCollapsed(network, optimizer, seed=1).attach(engine)
+
+    @engine.on(Events.EPOCH_COMPLETED)
+    def look() -> None:
+        new.append(not torch.equal(network.encoder.blocks[0].conv.weight, weights[-1]))
+        unstarted.append(not bool(network.codebook.started))
+
+    engine.run([0], max_epochs=len(spreads))
+    return new, unstarted, optimizer
+
+
+def test_a_collapsed_vqvae_starts_over_and_says_so(capsys):
+    new, unstarted, _ = epochs_of([0.5, 0.01, 0.5, 0.02, 0.5])
+    assert new == unstarted == [False, True, False, True, False]
+    told = capsys.readouterr().out
+    assert "epoch 2: all images had nearly the same codes (spread 0.01): the VQ-VAE starts over" in told
+    assert "epoch 4" in told
+
+
+def test_the_optimiser_forgets_the_old_weights():
+    *_, optimizer = epochs_of([0.5, 0.01, 0.5])
+    assert {int(state["step"]) for state in optimizer.state.values()} == {1}
+
+
+def test_nothing_is_left_to_learn_after_the_last_epoch():
+    assert epochs_of([0.5, 0.01])[0] == [False, False]

@@ -205,13 +205,23 @@ def test_state_dict_round_trip_keeps_a_started_codebook():
 
 
 @pytest.mark.parametrize("dims", [2, 3])
-def test_the_untrained_encoder_tells_dark_images_apart_by_their_signal(dims):
-    """Its output is linear in the image, with no bias that a dark image would drown in."""
-    net, x = small(dims), images(dims)
+def test_a_new_start_tells_dark_images_apart_by_their_signal(dims):
+    """Its encoder is linear in the image: no bias that a dark image would drown in. A seed means the same weights."""
+    net, x = small(dims).train(), images(dims)
+    net(x)
+    drawn = torch.rand(1, generator=torch.random.default_generator.clone_state())
+    net.start_over(seed=3)
+    assert torch.equal(torch.rand(1), drawn)  # nobody else's random numbers have moved
+    assert not bool(net.codebook.started)
     latent = net.encode(x)
     assert torch.allclose(net.encode(0.01 * x), 0.01 * latent, rtol=1e-3, atol=1e-7)
     assert latent.flatten(2).std(2).mean() > 0.2 * latent.abs().mean()
-    assert all(not block.conv2.conv.weight.any() for block in net.encoder.blocks if hasattr(block, "conv2"))
+    other = small(dims)
+    other.start_over(seed=3)
+    assert torch.equal(other.encode(x), latent)
+    assert torch.equal(other.decode(latent), net.decode(latent))
+    other.start_over(seed=4)
+    assert not torch.equal(other.encode(x), latent)
 
 
 def test_a_few_steps_of_training_improve_the_reconstruction():
