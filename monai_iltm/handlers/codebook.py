@@ -42,19 +42,28 @@ class StartOverCollapsed:
         network: the ``VQVAE`` itself, not its wrapper.
         optimizer: forgets what it knows of the old weights.
         seed: of the stage; every new start has weights of its own.
-        least_spread: collapsed is what has codes closer together, relative to their distance from 0 (collapsed encoders
-            were seen to end near 0.01, all others above 0.4).
+        least_spread: collapsed is what has codes closer together, relative to their distance from 0. Collapsed encoders
+            were seen to stay below, others to rise above 0.4 within a few epochs.
+        grace: share of the run in which nothing is done yet.
     """
 
-    def __init__(self, network: VQVAE, optimizer: Optimizer, seed: int = 0, least_spread: float = 0.1) -> None:
-        self.network, self.optimizer, self.seed, self.least_spread = network, optimizer, seed, least_spread
+    def __init__(
+        self,
+        network: VQVAE,
+        optimizer: Optimizer,
+        seed: int = 0,
+        least_spread: float = 0.3,
+        grace: float = 0.1,
+    ) -> None:
+        self.network, self.optimizer, self.seed = network, optimizer, seed
+        self.least_spread, self.grace = least_spread, grace
 
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.EPOCH_COMPLETED, self)
 
     def __call__(self, engine: Engine) -> None:
-        epoch, spread = engine.state.epoch, self.network.codebook.spread
-        if spread < self.least_spread and epoch < (engine.state.max_epochs or 1):
+        epoch, epochs, spread = engine.state.epoch, engine.state.max_epochs or 1, self.network.codebook.spread
+        if self.grace * epochs <= epoch < epochs and spread < self.least_spread:
             self.network.start_over(self.seed + epoch)
             self.optimizer.state.clear()
             if idist.get_rank() == 0:

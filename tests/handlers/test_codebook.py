@@ -75,6 +75,11 @@ def test_a_collapsed_vqvae_starts_over_and_says_so(capsys):
     assert "epoch 4" in told
 
 
+def test_the_first_tenth_may_be_what_it_is():
+    assert epochs_of([0.01] * 2 + [0.5] * 28)[0] == [False] * 30
+    assert epochs_of([0.01] * 3 + [0.5] * 27)[0] == [False] * 2 + [True] + [False] * 27
+
+
 def test_the_optimiser_forgets_the_old_weights():
     *_, optimizer = epochs_of([0.5, 0.01, 0.5])
     assert {int(state["step"]) for state in optimizer.state.values()} == {1}
