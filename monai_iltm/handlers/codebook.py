@@ -44,7 +44,7 @@ class StartOverCollapsed:
         seed: of the stage; every new start has weights of its own.
         least_spread: collapsed is what has codes closer together, relative to their distance from 0. Collapsed encoders
             were seen to stay below, others to rise above 0.4 within a few epochs.
-        grace: share of the run in which nothing is done yet.
+        grace: share of the run, and three epochs at least, after which it is looked at.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class StartOverCollapsed:
 
     def __call__(self, engine: Engine) -> None:
         epoch, epochs, spread = engine.state.epoch, engine.state.max_epochs or 1, self.network.codebook.spread
-        if self.grace * epochs <= epoch < epochs and spread < self.least_spread:
+        if max(self.grace * epochs, 3) <= epoch < epochs and spread < self.least_spread:
             self.network.start_over(self.seed + epoch)
             self.optimizer.state.clear()
             if idist.get_rank() == 0:

@@ -68,22 +68,22 @@ def epochs_of(spreads: list[float]) -> tuple[list[bool], list[bool], torch.optim
 
 
 def test_a_collapsed_vqvae_starts_over_and_says_so(capsys):
-    new, unstarted, _ = epochs_of([0.5, 0.01, 0.5, 0.02, 0.5])
-    assert new == unstarted == [False, True, False, True, False]
+    new, unstarted, _ = epochs_of([0.01, 0.01, 0.01, 0.5, 0.02, 0.5])
+    assert new == unstarted == [False, False, True, False, True, False]
     told = capsys.readouterr().out
-    assert "epoch 2: all images had nearly the same codes (spread 0.01): the VQ-VAE starts over" in told
-    assert "epoch 4" in told
+    assert "epoch 3: all images had nearly the same codes (spread 0.01): the VQ-VAE starts over" in told
+    assert "epoch 5" in told
 
 
 def test_the_first_tenth_may_be_what_it_is():
-    assert epochs_of([0.01] * 2 + [0.5] * 28)[0] == [False] * 30
-    assert epochs_of([0.01] * 3 + [0.5] * 27)[0] == [False] * 2 + [True] + [False] * 27
+    assert epochs_of([0.01] * 3 + [0.5] * 37)[0] == [False] * 40
+    assert epochs_of([0.01] * 4 + [0.5] * 36)[0] == [False] * 3 + [True] + [False] * 36
 
 
 def test_the_optimiser_forgets_the_old_weights():
-    *_, optimizer = epochs_of([0.5, 0.01, 0.5])
+    *_, optimizer = epochs_of([0.5, 0.5, 0.01, 0.5])
     assert {int(state["step"]) for state in optimizer.state.values()} == {1}
 
 
 def test_nothing_is_left_to_learn_after_the_last_epoch():
-    assert epochs_of([0.5, 0.01])[0] == [False, False]
+    assert epochs_of([0.5, 0.5, 0.01])[0] == [False] * 3
