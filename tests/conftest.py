@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,6 +19,29 @@ settings.register_profile("patient", deadline=None)  # a busy machine is no erro
 settings.load_profile("patient")
 
 DATA = Path(os.environ.get("ILTM_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
+
+
+@pytest.fixture(scope="session")
+def smallest_networks() -> dict[str, Any]:
+    """Settings of the smallest VQ-VAE and transformer that a run is tested with."""
+    vqvae = {"vqvae_widths": [8, 8], "vqvae_residual_layers": 1}
+    return {**vqvae, "prior_width": 16, "prior_depth": 1, "prior_heads": 2}
+
+
+@pytest.fixture
+def free_ports() -> Callable[[int], list[str]]:
+    """So many different ports of this machine that nobody listened on a moment ago."""
+
+    def ports(count: int) -> list[str]:
+        probes = [socket.socket() for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        found = [str(probe.getsockname()[1]) for probe in probes]
+        for probe in probes:
+            probe.close()
+        return found
+
+    return ports
 
 
 @pytest.fixture(scope="session")

@@ -88,16 +88,15 @@ def autopet(tmp_path) -> Path:
     return root
 
 
-TINY = {"vqvae_widths": [8, 8], "vqvae_residual_layers": 1, "num_codes": 8, "code_features": 4, "vqvae_epochs": 1}
-TINY |= {"prior_width": 16, "prior_depth": 1, "prior_heads": 2, "prior_epochs": 1, "augmented_versions": 0}
+TINY = {"num_codes": 8, "code_features": 4, "vqvae_epochs": 1, "prior_epochs": 1, "augmented_versions": 0}
 TINY |= {"vqvae_batch_size": 2, "prior_batch_size": 2, "draws": 2, "decodes": 1, "max_rounds": 2, "bracket": False}
 
 
 @pytest.mark.parametrize("name", ["mvtec", "autopet"])
-def test_the_real_sets_layouts_run_two_rounds_in_tiny_trees(name, request, tmp_path):
+def test_the_real_sets_layouts_run_two_rounds_in_tiny_trees(name, smallest_networks, request, tmp_path):
     """From the sets' own folders through every stage: what the overlay says, with tiny networks."""
     size = [16, 16] if name == "mvtec" else [12, 12, 16]
-    told = {**TINY, "image_size": size, "dataset_dir": str(request.getfixturevalue(name))}
+    told = {**smallest_networks, **TINY, "image_size": size, "dataset_dir": str(request.getfixturevalue(name))}
     settings = json.loads((HOME / "configs" / f"{name}.json").read_text()) | told
     run_stage(IMPORTS.parents[1], "train", settings, output_dir=str(tmp_path / "run"))
     rounds = RunFolder(tmp_path / "run").rounds()

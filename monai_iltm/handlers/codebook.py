@@ -67,7 +67,5 @@ class StartOverCollapsed:
             self.network.start_over(self.seed + epoch)
             self.optimizer.state.clear()
             if idist.get_rank() == 0:
-                told = (
-                    f"epoch {epoch}: all images had nearly the same codes (spread {spread:.2g}): the VQ-VAE starts over"
-                )
-                tqdm.write(told)
+                same = f"all images had nearly the same codes (spread {spread:.2g})"
+                tqdm.write(f"epoch {epoch}: {same}: the VQ-VAE starts over")

@@ -29,18 +29,13 @@ CONFIGS = [
     for config in ("train", "inference", "evaluate")
     if (bundle / "configs" / f"{config}.json").is_file()
 ]
-# What makes any bundle small; each config takes what it knows.
+# What makes any bundle small, beside its networks; each config takes what it knows.
 TINY = {
     "image_size": [32, 32],
-    "vqvae_widths": [8, 8],
-    "vqvae_residual_layers": 1,
     "num_codes": 8,
     "code_features": 4,
     "vqvae_epochs": 2,
     "vqvae_batch_size": 4,
-    "prior_width": 16,
-    "prior_depth": 1,
-    "prior_heads": 2,
     "groups": 2,
     "prior_epochs": 2,
     "first_prior_epochs": None,
@@ -70,9 +65,9 @@ def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny(phantom: Path) -> dict[str, Any]:
+def tiny(phantom: Path, smallest_networks: dict[str, Any]) -> dict[str, Any]:
     """Small settings with the phantom as data set."""
-    return {**TINY, "dataset_dir": str(phantom)}
+    return {**smallest_networks, **TINY, "dataset_dir": str(phantom)}
 
 
 @pytest.fixture(scope="session")

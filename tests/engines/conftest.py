@@ -32,15 +32,10 @@ def phantom(tmp_path_factory) -> Path:
 
 TINY = {
     "image_size": [32, 32],
-    "vqvae_widths": [8, 8],
-    "vqvae_residual_layers": 1,
     "num_codes": 16,
     "code_features": 8,
     "vqvae_epochs": 3,
     "vqvae_batch_size": 3,
-    "prior_width": 16,
-    "prior_depth": 1,
-    "prior_heads": 2,
     "prior_epochs": 3,
     "prior_batch_size": 3,
     "groups": 2,
@@ -60,19 +55,19 @@ TINY = {
 
 
 @pytest.fixture(scope="session")
-def tiny_settings() -> dict[str, Any]:
+def tiny_settings(smallest_networks) -> dict[str, Any]:
     """Values for the iltm bundle's ids that make two rounds a matter of seconds; no round settles by itself."""
-    return dict(TINY)
+    return {**smallest_networks, **TINY}
 
 
 @pytest.fixture
-def iltm(tmp_path) -> Callable[..., IterativeWorkflow]:
+def iltm(tmp_path, tiny_settings) -> Callable[..., IterativeWorkflow]:
     """Builder of the workflow that the iltm bundle's config describes, without report and MLflow, in this process."""
 
     def build(data: Path, run: Path | None = None, **settings: Any) -> IterativeWorkflow:
         parser = ConfigParser(ConfigParser.load_config_file(BUNDLES / "iltm" / "configs" / "train.json"))
         paths = {"dataset_dir": str(data), "output_dir": str(run or tmp_path / "run"), "bundles": str(BUNDLES)}
-        parser.update({**TINY, **paths, **settings, "train::handlers": []})
+        parser.update({**tiny_settings, **paths, **settings, "train::handlers": []})
         return parser.get_parsed_content("train::trainer")
 
     return build

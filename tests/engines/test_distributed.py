@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 
@@ -28,14 +27,9 @@ for port in sys.argv[1:]:
 
 
 @pytest.mark.slow
-def test_a_network_that_outlives_its_group_does_not_hang_two_processes():
+def test_a_network_that_outlives_its_group_does_not_hang_two_processes(free_ports):
     """Where the wrapped network was the group's last owner, this hung within the first few turns."""
-    probes = [socket.socket() for _ in range(12)]
-    for probe in probes:
-        probe.bind(("127.0.0.1", 0))
-    command = [sys.executable, "-c", LEAVE_AND_FREE, *(str(probe.getsockname()[1]) for probe in probes)]
-    for probe in probes:
-        probe.close()
+    command = [sys.executable, "-c", LEAVE_AND_FREE, *free_ports(12)]
     told = {**os.environ, "MASTER_ADDR": "127.0.0.1", "WORLD_SIZE": "2"}
     ranks = [subprocess.Popen(command, env={**told, "RANK": str(rank), "LOCAL_RANK": "0"}) for rank in (0, 1)]
     try:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from monai_iltm.data.documents import read_csv
+from monai_iltm.data.documents import read_csv, read_json
 from monai_iltm.data.phantom2d import write_phantom2d
 from monai_iltm.store import RunFolder
 
@@ -24,14 +22,9 @@ PROJECT = Path(__file__).resolve().parents[2]
 PATIENCE = 240
 SETTINGS = {
     "image_size": [32, 32],
-    "vqvae_widths": [8, 8],
-    "vqvae_residual_layers": 1,
     "num_codes": 8,
     "code_features": 4,
     "vqvae_epochs": 1,
-    "prior_width": 16,
-    "prior_depth": 1,
-    "prior_heads": 2,
     "groups": 2,
     "prior_epochs": 60,
     "augmented_versions": 0,
@@ -48,7 +41,7 @@ CLUSTER = {
 
 
 @pytest.fixture
-def job(tmp_path) -> Iterator[subprocess.Popen]:
+def job(tmp_path, free_ports, smallest_networks) -> Iterator[subprocess.Popen]:
     """The script at work on a phantom, as sbatch would start it; what it leaves lies in ``tmp_path / "run"``."""
     commands = tmp_path / "bin"
     commands.mkdir()
@@ -56,12 +49,10 @@ def job(tmp_path) -> Iterator[subprocess.Popen]:
         (commands / name).write_text(f"#!/bin/bash\n{line}\n")
         (commands / name).chmod(0o755)
     data = write_phantom2d(tmp_path / "data", training=6, testing=2, clean=2, size=32).parent
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    told = {"PATH": f"{commands}:{os.environ['PATH']}", "ILTM_PORT": str(port), "OMP_NUM_THREADS": "1"}
+    told = {"PATH": f"{commands}:{os.environ['PATH']}", "ILTM_PORT": free_ports(1)[0], "OMP_NUM_THREADS": "1"}
     told |= {"SLURM_JOB_ID": "7", "SLURM_JOB_NODELIST": "node[1-2]", "SLURM_JOB_NUM_NODES": "2"}
-    options = [part for key, value in SETTINGS.items() for part in (f"--{key}", str(value))]
+    settings = {**smallest_networks, **SETTINGS}
+    options = [part for key, value in settings.items() for part in (f"--{key}", str(value))]
     command = ["bash", "scripts/slurm.sh", "phantom2d", str(data), str(tmp_path / "run"), *options]
     with open(tmp_path / "log", "wb") as log:
         process = subprocess.Popen(
@@ -88,7 +79,7 @@ def test_after_a_rank_was_killed_the_run_goes_on_from_its_last_piece(job, tmp_pa
     assert job.wait(PATIENCE) == 0, (tmp_path / "log").read_text()[-3000:]
     assert (run.vqvae / "model.pt").stat().st_mtime_ns == trained
     assert [int(row["epoch"]) for row in read_csv(run.round(0).history)] == list(range(1, 61))
-    assert json.loads(run.round(0).record.read_text())["verdict"] == "max_rounds"
+    assert read_json(run.round(0).record)["verdict"] == "max_rounds"
     assert (run.path / "report.html").is_file()
 
 
