@@ -84,13 +84,18 @@ def run(name: str, processes: int = 2, threads: int = 1, again: str | None = Non
 
 
 def write() -> None:
-    """docs/results.md from every run in runs/results that has a finished round, with the notes in docs/notes."""
+    """docs/results.md: tables from the runs in runs/results that have a finished round, notes from docs/notes.
+
+    The tables of a set whose run is not on this machine stay as they are.
+    """
+    path = HOME / "docs" / "results.md"
+    before = path.read_text(encoding="utf-8") if path.is_file() else ""
     parts = [HEAD]
     for name, (title, presets, _) in SETS.items():
-        folder = RunFolder(RUNS / name)
-        if folder.rounds():
-            parts.append(_section(name, title, presets, folder))
-    path = HOME / "docs" / "results.md"
+        folder, notes = RunFolder(RUNS / name), HOME / "docs" / "notes" / f"{name}.md"
+        tables = _tables(name, title, presets, folder) if folder.rounds() else _written(before, title)
+        if tables:
+            parts += [tables, notes.read_text(encoding="utf-8").strip()] if notes.is_file() else [tables]
     path.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
     print(path)
 
@@ -108,7 +113,15 @@ precision: of those tokens against the pooled truth, shown only. Oracle masks an
 same prior with the true anomalies left out, and from images without any. They choose nothing."""
 
 
-def _section(name: str, title: str, presets: tuple[str, ...], folder: RunFolder) -> str:
+def _written(document: str, title: str) -> str:
+    """The part of one set, up to its last table."""
+    _, _, rest = document.partition(f"## {title}\n")
+    lines = rest.partition("\n## ")[0].splitlines()
+    last = max((number for number, line in enumerate(lines) if line.startswith("|")), default=None)
+    return "" if last is None else "\n".join([f"## {title}", *lines[: last + 1]])
+
+
+def _tables(name: str, title: str, presets: tuple[str, ...], folder: RunFolder) -> str:
     lines = [
         f"## {title}",
         "",
@@ -128,9 +141,6 @@ def _section(name: str, title: str, presets: tuple[str, ...], folder: RunFolder)
     for title, rows in (("Kinds reported apart:", _apart(folder)), ("Each kind of anomaly alone:", _kinds(folder))):
         if rows:
             lines += ["", title, "", *_table(rows)]
-    notes = HOME / "docs" / "notes" / f"{name}.md"
-    if notes.is_file():
-        lines += ["", notes.read_text(encoding="utf-8").strip()]
     return "\n".join(lines)
 
 

@@ -1,0 +1,73 @@
+"""What `results.py write` makes of the runs that are there, and of those that are not."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from monai_iltm.data.documents import write_json
+from monai_iltm.store import RunFolder
+
+SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
+BEFORE = """# An older head
+
+## The same, in paper mode
+
+Presets: kept.
+
+| round | AP |
+| --- | --- |
+| 0 | 0.25 |
+
+An older note.
+
+## Phantom 3D, 64 x 64 x 96
+
+| round | AP |
+| --- | --- |
+| 0 | 0.125 |
+"""
+
+
+@pytest.fixture
+def results(monkeypatch, tmp_path) -> ModuleType:
+    """The script, at home in an empty folder."""
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    script = importlib.import_module("results")
+    monkeypatch.setattr(script, "HOME", tmp_path)
+    monkeypatch.setattr(script, "RUNS", tmp_path / "runs")
+    (tmp_path / "docs" / "notes").mkdir(parents=True)
+    return script
+
+
+def test_tables_of_runs_that_are_gone_stay_and_notes_are_renewed(results, tmp_path):
+    document = tmp_path / "docs" / "results.md"
+    document.write_text(BEFORE)
+    (tmp_path / "docs" / "notes" / "phantom2d_paper.md").write_text("A newer note.\n")
+    results.write()
+    written = document.read_text()
+    assert "Presets: kept." in written
+    assert "| 0 | 0.25 |" in written
+    assert "A newer note." in written
+    assert "An older" not in written
+    assert written.endswith("| 0 | 0.125 |\n")
+    results.write()
+    assert document.read_text() == written
+
+
+def test_a_run_that_is_there_replaces_the_table(results, tmp_path):
+    document = tmp_path / "docs" / "results.md"
+    document.write_text(BEFORE)
+    run = RunFolder(tmp_path / "runs" / "phantom2d_paper")
+    write_json(run.record, {"seed": 5})
+    write_json(run.round(0).record, {"suspect_tokens": 1, "tokens": 8, "training_mask": {}, "verdict": None})
+    write_json(run.round(0).metrics, {"average_precision": 0.75})
+    results.write()
+    written = document.read_text()
+    assert "seed 5" in written
+    assert "| round 0 | 12.5 % | 0.750 |" in written
+    assert "Presets: kept." not in written
+    assert "| 0 | 0.25 |" not in written
