@@ -38,6 +38,11 @@ class ResultFolder:
         """Which weights the results are of."""
         return self.path / "source.json"
 
+    @property
+    def claims(self) -> Path:
+        """While cases are scored: a file for each that some process has taken."""
+        return self.path / "claims"
+
     def record(self, case: str) -> Path:
         """The case is done if this exists."""
         return self.path / "cases" / f"{case}.json"

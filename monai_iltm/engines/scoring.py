@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +12,20 @@ import torch
 from monai.config import PathLike
 from monai.engines import SupervisedEvaluator
 from monai.engines.utils import IterationEvents
+from torch.utils.data import Sampler
 
 from monai_iltm.data.contamination import sha256
 from monai_iltm.data.documents import read_json, write_csv, write_json
 from monai_iltm.data.errors import InputError
 from monai_iltm.data.images import read_image
 from monai_iltm.data.weights import load_weights
-from monai_iltm.engines.distributed import barrier, is_main, own_share
+from monai_iltm.engines.distributed import barrier, is_main
 from monai_iltm.networks import LatentPrior
 from monai_iltm.store import ResultFolder
 
 
 def pending_cases(cases: Sequence[dict[str, Any]], output_dir: PathLike, weights: PathLike) -> list[dict[str, Any]]:
-    """This rank's share of the cases that have no result in the folder yet, in order.
+    """The cases that have no result in the folder yet, in order; the same on every rank, and none of them claimed.
 
     Raises InputError where the folder holds results of other weights, which would stand for those of these.
     """
@@ -34,7 +36,37 @@ def pending_cases(cases: Sequence[dict[str, Any]], output_dir: PathLike, weights
     barrier()  # a rank that is ahead must not finish a case while another still counts
     if is_main():
         write_json(results.source, source)
-    return own_share(pending)
+        _forget_claims(results)  # of a run that was killed
+    barrier()
+    return pending
+
+
+class UnclaimedCases(Sampler[int]):
+    """Indices of the cases, in order, without those that another process has taken: whoever is free takes the next.
+
+    A process takes a case by making a file of its name in a folder that all of them see; only one can. So processes of
+    unequal speed, and cases of unequal length, end within about a case of each other.
+
+    Args:
+        cases: what `pending_cases` found.
+        output_dir: folder of the results.
+    """
+
+    def __init__(self, cases: Sequence[dict[str, Any]], output_dir: PathLike) -> None:
+        self.cases, self.results = cases, ResultFolder(Path(output_dir))
+
+    def __len__(self) -> int:
+        """Number of cases of all processes, the most that this one can get."""
+        return len(self.cases)
+
+    def __iter__(self) -> Iterator[int]:
+        for index, case in enumerate(self.cases):
+            self.results.claims.mkdir(parents=True, exist_ok=True)
+            try:
+                (self.results.claims / case["case"]).touch(exist_ok=False)
+            except FileExistsError:
+                continue
+            yield index
 
 
 def prepare_network(network: LatentPrior, weights: PathLike, device: torch.device) -> None:
@@ -63,10 +95,17 @@ def healing_step(engine: Any, batch: dict[str, Any]) -> dict[str, Any]:
 
 
 def run_cases(evaluator: SupervisedEvaluator) -> None:
-    """Score what is pending, then wait for the other ranks; with nothing pending, nothing is done."""
-    if len(evaluator.data_loader):  # type: ignore[arg-type]
+    """Score what is pending, then wait for the other ranks; with nothing pending, nothing is done.
+
+    The data loader's sampler is ``UnclaimedCases``. It may end before its length, where others have taken the rest:
+    ignite then asks it once more, in vain, and ends.
+    """
+    loader: Any = evaluator.data_loader
+    if len(loader):
         evaluator.run()
     barrier()
+    if is_main():
+        _forget_claims(loader.sampler.results)
 
 
 def write_scores(output_dir: PathLike, threshold: float | None = None) -> None:
@@ -79,6 +118,10 @@ def write_scores(output_dir: PathLike, threshold: float | None = None) -> None:
         rows = [_row(results, case, threshold) for case in results.cases()]
         write_csv(results.scores, sorted(rows, key=lambda row: -row["image_score_surprise"]))
     barrier()
+
+
+def _forget_claims(results: ResultFolder) -> None:
+    shutil.rmtree(results.claims, ignore_errors=True)
 
 
 def _row(results: ResultFolder, case: str, threshold: float | None) -> dict[str, Any]:

@@ -67,14 +67,15 @@ class SaveResults:
 
 
 class CaseProgress:
-    """A bar over the cases of a scoring stage with the time left, on rank 0.
+    """A bar over the cases of a scoring stage with the time left, on rank 0; it counts what all ranks have taken.
 
     Args:
         name: what the bar is called, such as "round 1: training maps".
+        output_dir: folder of the results.
     """
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, name: str, output_dir: PathLike) -> None:
+        self.name, self.results = name, ResultFolder(Path(output_dir))
         self.bar: tqdm | None = None
 
     def attach(self, engine: Engine) -> None:
@@ -89,7 +90,7 @@ class CaseProgress:
 
     def move(self, engine: Engine) -> None:
         if self.bar is not None:
-            self.bar.update()
+            self.bar.update(len(list(self.results.claims.glob("*"))) - self.bar.n)
 
     def close(self, engine: Engine) -> None:
         if self.bar is not None:

@@ -8,6 +8,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from monai.data import DataLoader, Dataset
+from monai.engines import SupervisedEvaluator
 from torch import nn
 
 from monai_iltm.data.documents import write_json
@@ -15,7 +17,7 @@ from monai_iltm.data.errors import InputError
 from monai_iltm.data.images import write_image
 from monai_iltm.data.weights import save_in_one_step
 from monai_iltm.engines.prior import PriorObjective, PriorStep, encode_cases, load_start
-from monai_iltm.engines.scoring import healing_step, pending_cases
+from monai_iltm.engines.scoring import UnclaimedCases, healing_step, pending_cases, run_cases
 from monai_iltm.engines.vqvae import ReconstructionLoss, codebook_use, vqvae_step
 from monai_iltm.inferers import KDEInferer
 from monai_iltm.networks import VQVAE, LatentPrior, MaskedTransformer
@@ -208,6 +210,40 @@ def test_cases_with_a_record_are_done(tmp_path):
     for case in "ac":
         write_json(ResultFolder(out).record(case), {})
     assert [case["case"] for case in pending_cases(cases, out, weights)] == ["b", "d"]
+
+
+def test_every_case_is_taken_by_the_process_that_is_free(tmp_path):
+    """One takes a case and is slow; the other takes all the rest. After a kill they are free again."""
+    cases, weights = [{"case": case} for case in "abcd"], tmp_path / "model.pt"
+    weights.write_bytes(b"these")
+    for _ in range(2):
+        slow, fast = (UnclaimedCases(pending_cases(cases, tmp_path, weights), tmp_path) for _ in range(2))
+        assert len(slow) == len(fast) == 4
+        slowly = iter(slow)
+        assert next(slowly) == 0
+        assert list(fast) == [1, 2, 3]
+        assert list(slowly) == []
+
+
+def test_scoring_ends_where_other_processes_have_taken_the_rest(tmp_path, recwarn):
+    cases = [{"case": case, "image": torch.zeros(1)} for case in "abcd"]
+    sampler, seen = UnclaimedCases(cases, tmp_path), []
+    others = iter(UnclaimedCases(cases[2:], tmp_path))
+
+    def step(engine: SupervisedEvaluator, batch: dict) -> dict:
+        seen.extend(batch["case"])
+        return dict.fromkeys(others, True)  # which take all that they can get
+
+    evaluator = SupervisedEvaluator(
+        device=torch.device("cpu"),
+        val_data_loader=DataLoader(Dataset(cases), batch_size=1, sampler=sampler),
+        network=nn.Identity(),
+        iteration_update=step,
+    )
+    run_cases(evaluator)
+    assert seen == ["a", "b"]
+    assert not [told for told in recwarn if "iterat" in str(told.message)]  # ignite misses nothing
+    assert not sampler.results.claims.exists()
 
 
 def test_results_of_other_weights_do_not_stand_for_those_of_these(tmp_path):

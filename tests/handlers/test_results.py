@@ -106,11 +106,16 @@ def test_without_a_threshold_there_is_no_mask(tmp_path):
     assert results.find("b", "surprise")
 
 
-def test_the_bar_counts_cases(capsys):
-    evaluator, bar = Evaluator(State([], [])), CaseProgress("round 0: testing maps")
+def test_the_bar_counts_the_cases_that_all_processes_have_taken(tmp_path, capsys):
+    state, claims = State([], []), ResultFolder(tmp_path).claims
+    state.epoch_length = 4
+    evaluator, bar = Evaluator(state), CaseProgress("round 0: testing maps", tmp_path)
     bar.open(evaluator)
+    claims.mkdir()
+    for case in "abc":
+        (claims / case).touch()
     bar.move(evaluator)
     bar.close(evaluator)
     told = capsys.readouterr().err
     assert "round 0: testing maps" in told
-    assert "1/1" in told
+    assert "3/4" in told
