@@ -71,6 +71,16 @@ class RoundFolder:
     index: int = 0
 
     @property
+    def is_round(self) -> bool:
+        """Not an end of the bracket."""
+        return self.path.name.startswith("round")
+
+    @property
+    def title(self) -> str:
+        """What a person calls it."""
+        return f"round {self.index}" if self.is_round else f"bracket {self.path.name}"
+
+    @property
     def model(self) -> Path:
         """State dict of the LatentPrior."""
         return self.path / "model.pt"
@@ -89,6 +99,11 @@ class RoundFolder:
     def masks(self) -> Path:
         """What the next round leaves out, in the images' own format and geometry."""
         return self.path / "masks"
+
+    @property
+    def calibration(self) -> Path:
+        """Threshold of deployed masks, from the training scores' own distribution."""
+        return self.path / "calibration.json"
 
     @property
     def test(self) -> Path:
@@ -153,11 +168,6 @@ class RunFolder:
     def trivial(self) -> Path:
         """Figures of the detectors that learn nothing."""
         return self.path / "trivial.json"
-
-    @property
-    def calibration(self) -> Path:
-        """Thresholds from the training scores' own distribution."""
-        return self.path / "calibration.json"
 
     @property
     def report(self) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,7 @@ def load_cases(
     check: bool = True,
     skip_bad: bool = False,
     fewest: int = 1,
+    limits: Mapping[str, Any] | None = None,
 ) -> list[dict[str, Any]]:
     """The cases of one or several splits, each with its "split" and whole paths.
 
@@ -53,6 +54,7 @@ def load_cases(
         check: read every file once and refuse what cannot be used (`require_sound`), all problems in one table.
         skip_bad: leave out cases with problems instead, and print them.
         fewest: cases needed.
+        limits: what every image is held to, see `image_limits`.
 
     Raises:
         InputError: bad cases, or too few of them.
@@ -65,7 +67,7 @@ def load_cases(
     bases = {"image": root, "label": root, "mask": beside, "lock_normal": root, "lock_anomalous": root}
     whole = [{k: str(bases[k] / v) if k in bases and v else v for k, v in entry.items()} for entry in cases]
     if check:
-        sound, problems = require_sound({"cases": whole}, root, skip_bad=skip_bad, fewest=fewest)
+        sound, problems = require_sound({"cases": whole}, root, skip_bad=skip_bad, fewest=fewest, **(limits or {}))
         for problem in problems:
             print(f"skipped {problem.case}: {problem.file} {problem.what}, {problem.found}")
         return sound["cases"]

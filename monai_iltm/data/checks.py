@@ -37,6 +37,7 @@ class Limits:
     min_size: smallest allowed extent of every axis, one number or one an axis, which also fixes the number of axes.
     max_size: largest extent, one an axis, after resampling to `spacing` mm (None: as the file has it).
     value_range: lowest and highest intensity; `tolerance` of its width may be overstepped (0.01 = 1 %).
+    channels: of every image; None takes what most have.
     fewest: training cases needed (of a list without "training": cases altogether).
     """
 
@@ -45,6 +46,7 @@ class Limits:
     spacing: Sequence[float] | None = None
     value_range: tuple[float, float] | None = None
     tolerance: float = 0.01
+    channels: int | None = None
     fewest: int = 2
 
 
@@ -74,7 +76,8 @@ def require_sound(
         return datalist, []
     bad = {place for place, _ in examined if place is not None}
     if not skip_bad:
-        raise InputError(f"the data cannot be used as they are, {_count(bad)}:\n{format_problems(problems)}")
+        told = "the data cannot be used as they are (skip_bad leaves such cases out)"
+        raise InputError(f"{told}, {_count(bad)}:\n{format_problems(problems)}")
     sound = {
         name: [entry for index, entry in enumerate(part) if (name, index) not in bad] if _is_list(part) else part
         for name, part in datalist.items()
@@ -142,7 +145,9 @@ def _image_findings(image: FileReport, usual: tuple[int, int], limits: Limits) -
     axes, channels = usual
     if len(image.shape) != axes:
         yield "mixed dimensions", f"{len(image.shape)}D, most images are {axes}D"
-    if image.channels != channels:
+    if limits.channels is not None and image.channels != limits.channels:
+        yield "wrong number of channels", f"{image.channels}, expected {limits.channels} (setting image_channels)"
+    elif image.channels != channels:
         yield "mixed channels", f"{image.channels}, most images have {channels}"
     yield from _size_findings(image.shape, limits.min_size)
     yield from _excess_findings(image, limits)
@@ -150,8 +155,8 @@ def _image_findings(image: FileReport, usual: tuple[int, int], limits: Limits) -
         low, high = limits.value_range
         slack = limits.tolerance * (high - low)
         if image.low < low - slack or image.high > high + slack:
-            found = f"{image.low:g} to {image.high:g}"
-            yield "intensities out of range", f"{found}, expected {low:g} to {high:g} (+- {limits.tolerance:.0%})"
+            expected = f"expected {low:g} to {high:g} (setting expected_range, +- {limits.tolerance:.0%})"
+            yield "intensities out of range", f"{image.low:g} to {image.high:g}, {expected}"
 
 
 def _size_findings(shape: tuple[int, ...], min_size: int | Sequence[int] | None) -> Iterator[Finding]:

@@ -36,18 +36,20 @@ def prepare(
 def image_limits(
     image_size: Sequence[int],
     factor: int,
+    channels: int | None = None,
     expected_range: tuple[float, float] | None = None,
     spacing: Sequence[float] | None = None,
     resize: bool = False,
 ) -> dict[str, Any]:
     """The fields of `Limits` that a model's grid sets: at least one token an axis, and not more than it holds.
 
-    factor: voxels a token and axis. expected_range: of the intensities, None: any. Images that are resized may be of
-    any size, and of any spacing.
+    factor: voxels a token and axis. channels: of an image, expected_range: of its intensities; None: any. Images that
+    are resized may be of any size, and of any spacing.
     """
     smallest = tuple(factor for _ in image_size)
     room = None if resize else tuple(image_size)
-    return {"min_size": smallest, "max_size": room, "spacing": spacing, "value_range": expected_range}
+    held = {"min_size": smallest, "max_size": room, "spacing": spacing}
+    return held | {"channels": channels, "value_range": expected_range}
 
 
 def _stray_masks(root: Path, datalist: dict) -> list[Problem]:

@@ -29,6 +29,7 @@ FREE = (
     "tolerance",
     "settled_overlap",
     "skip_bad",
+    "expected_range",
     "bracket",
     "tracking",
     "cache_rate",
@@ -59,6 +60,7 @@ def begin_run(
     if is_main():
         require_writable(output_dir)
         datalist = layout(dataset_dir)
+        _require_no_masks(datalist)
         sound, problems = require_sound(datalist, dataset_dir, skip_bad, **(limits or {}))
         if problems:
             rows = [{"case": p.case, "file": p.file, "problem": p.what, "found": p.found} for p in problems]
@@ -71,6 +73,16 @@ def begin_run(
         write_json(run.datalist, sound)  # anew each time: labels and locked regions may have come since
     barrier()
     return run
+
+
+def _require_no_masks(datalist: dict[str, Any]) -> None:
+    """Masks are the rounds' own; what is known before goes by another name, and holds in all rounds."""
+    for entry in datalist.get("training") or []:
+        if entry.get("mask"):
+            raise InputError(
+                f"{entry['case']} has a mask in the datalist, {entry['mask']}: the rounds make their own; a region "
+                "that is known to be anomalous, or normal, goes by the key lock_anomalous, or lock_normal"
+            )
 
 
 def _require_same_lists(run: RunFolder, datalist: dict[str, Any]) -> None:

@@ -80,10 +80,11 @@ def check_names(names: Iterable[str], known: Iterable[str]) -> None:
 
 def plain_line(error: BaseException | None) -> str | None:
     """The message of the InputError that an error is, or stems from, or that another process ended; else None."""
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
     while error is not None:
         if isinstance(error, InputError):
             return f"error: {error}"
-        if any(words in str(error) for words in PEER_LOST):
+        if several and any(words in str(error) for words in PEER_LOST):
             return f"process {os.environ.get('RANK')} ends: another process of this run did, and tells why"
         error = error.__cause__ or error.__context__
     return None

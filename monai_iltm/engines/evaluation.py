@@ -112,4 +112,6 @@ def _space(file: ImageFile) -> int:
 
 
 def _pixels(maps: Sequence[np.ndarray], truth: Sequence[np.ndarray], prefix: str) -> dict[str, float]:
+    if all(mask.all() for mask in truth):  # nothing to tell anomalies from
+        return {}
     return pixel_figures([one[None] for one in maps], [mask[None] for mask in truth], prefix)

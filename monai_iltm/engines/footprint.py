@@ -16,6 +16,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+CGROUP = Path("/sys/fs/cgroup")
+
 
 @dataclass(frozen=True)
 class Line:
@@ -122,7 +124,8 @@ def free_bytes(device: torch.device) -> int | None:
         lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
         left = [int(lines["MemAvailable"].split()[0]) * 1024]
         with suppress(OSError, ValueError):  # no such file, or "max": no limit
-            limit, used = (int(Path(f"/sys/fs/cgroup/memory.{name}").read_text()) for name in ("max", "current"))
-            left.append(limit - used)
+            limit, used = (int((CGROUP / f"memory.{name}").read_text()) for name in ("max", "current"))
+            parts = dict(line.split() for line in (CGROUP / "memory.stat").read_text().splitlines())
+            left.append(limit - used + int(parts["inactive_file"]))  # files that were read: given back when needed
         return min(left)
     return None

@@ -17,10 +17,11 @@ from torch import Tensor
 from monai_iltm.data.checks import shown_path
 from monai_iltm.data.documents import write_json
 from monai_iltm.data.errors import InputError
-from monai_iltm.data.images import ImageFile, mask_suffix, read_image, write_image
+from monai_iltm.data.images import mask_suffix, read_image, write_image
 from monai_iltm.ops.tokens import pool_mask
-from monai_iltm.store import RoundFolder
+from monai_iltm.store import ResultFolder, RoundFolder
 
+LOCKS = {"lock_normal": False, "lock_anomalous": True}  # what the mask is there
 SAMPLE = 4_000_000  # values, about, that a quantile is taken of
 
 
@@ -62,6 +63,11 @@ def surprise_quantile(maps: Sequence[Path], quantile: float) -> float:
     return float(np.quantile(np.concatenate(parts), quantile))
 
 
+def surprise_maps(folder: RoundFolder, cases: Sequence[dict[str, Any]]) -> list[Path]:
+    """The surprise maps of a round's training cases. Raises InputError where one is missing."""
+    return [ResultFolder(folder.maps).require(case["case"], "surprise") for case in cases]
+
+
 def make_masks(folder: RoundFolder, cases: Sequence[dict[str, Any]], limit: float, dataset_dir: PathLike) -> None:
     """Masks of all training cases and the datalist of the next round; a mask that exists, perhaps edited, stays.
 
@@ -72,12 +78,22 @@ def make_masks(folder: RoundFolder, cases: Sequence[dict[str, Any]], limit: floa
     for case in cases:
         name = f"{case['case']}{mask_suffix(case['image'])}"
         if not (folder.masks / name).is_file():
-            file = read_image(folder.map(case["case"]))  # type: ignore[arg-type]
-            mask = _locked(case, file, file.array > limit)
-            write_image(folder.masks / name, mask, file.affine)
+            file = read_image(ResultFolder(folder.maps).require(case["case"], "surprise"))
+            write_image(folder.masks / name, _locked(case, file.array > limit), file.affine)
         image = shown_path(case["image"], root)
         entries.append({"case": case["case"], "image": image, "mask": f"{folder.masks.name}/{name}"})
     write_json(folder.datalist, {"training": entries})
+
+
+def lock_masks(folder: RoundFolder, cases: Sequence[dict[str, Any]]) -> None:
+    """Put locked regions that have come since into a round's masks; all other voxels stay as they are."""
+    for case in cases:
+        path = folder.mask(case["case"])
+        if path and any(case.get(key) for key in LOCKS):
+            file = read_image(path)
+            locked = _locked(case, file.array > 0)
+            if (locked != (file.array > 0)).any():
+                write_image(path, locked, file.affine)
 
 
 def suspect_tokens(
@@ -109,8 +125,8 @@ def against_truth(suspect: Tensor, truth: Tensor) -> dict[str, float]:
     return {"recall": hits / real, "precision": hits / found if found else 0.0}
 
 
-def _locked(case: dict[str, Any], file: ImageFile, mask: np.ndarray) -> np.ndarray:
-    for key, value in (("lock_normal", False), ("lock_anomalous", True)):
+def _locked(case: dict[str, Any], mask: np.ndarray) -> np.ndarray:
+    for key, value in LOCKS.items():
         if case.get(key):
             region = read_image(case[key]).array
             if region.shape != mask.shape:

@@ -23,7 +23,8 @@ def package_bundle(run: RunFolder, source: PathLike, settings: Mapping[str, Any]
     """
     if not is_main() or not run.rounds():
         return
-    folder, threshold = run.rounds()[-1], read_json(run.calibration)["threshold"]
+    folder = run.rounds()[-1]
+    threshold = read_json(folder.calibration)["threshold"]
     temporary = run.bundle.with_name("bundle.part")
     shutil.rmtree(temporary, ignore_errors=True)
     shutil.copytree(source, temporary, ignore=shutil.ignore_patterns("models", "__pycache__"))

@@ -17,14 +17,17 @@ from monai_iltm.engines.distributed import barrier, is_main
 from monai_iltm.engines.masks import (
     against_truth,
     agreement,
+    lock_masks,
     make_masks,
     surprise_limit,
+    surprise_maps,
     surprise_quantile,
     suspect_tokens,
 )
 from monai_iltm.engines.rules import FLAG_THRESHOLDS, Rules, require_scoring
+from monai_iltm.engines.scoring import forget_others
 from monai_iltm.engines.stages import run_stage
-from monai_iltm.handlers.convergence import Masked, verdict
+from monai_iltm.handlers.convergence import Masked, masked_in, verdict
 from monai_iltm.store import RoundFolder, RunFolder
 
 
@@ -77,14 +80,19 @@ class IterativeWorkflow(Engine):
     def run(self, *_: Any, **__: Any) -> Any:
         """All rounds that are still to be done; returns ignite's state."""
         self._stage("vqvae", "train", self.folder.vqvae / "model.pt", "VQ-VAE", output_dir=str(self.folder.vqvae))
-        done = [_masked(read_json(folder.record)) for folder in self.folder.rounds()]
-        if done and self._verdict(done) != "continue":  # by the rules as they are now
+        done = [masked_in(read_json(folder.record)) for folder in self.folder.rounds()]
+        for folder in self.folder.rounds():
+            self.score_test(folder)  # labels may have come since
+        if done and self._renewed_verdict(done) != "continue":
             return self.state
         self.load_state_dict({"epoch": len(done), "epoch_length": 1, "max_epochs": self.max_rounds})
         return super().run([None])
 
     def _round(self, _: Any) -> dict[str, Any]:
         folder = self.folder.round(self.state.epoch - 1)
+        if folder.index and is_main():
+            lock_masks(self.folder.round(folder.index - 1), self.cases("training"))
+        barrier()
         self.train_prior(folder, self._training_list(folder.index))
         self.fire_event(RoundEvents.PRIOR_TRAINED)
         self.score(folder, folder.maps, "training", kinds=["surprise"])
@@ -113,7 +121,7 @@ class IterativeWorkflow(Engine):
             "masked_transformer",
             "train",
             folder.model,
-            f"{_title(folder)}: prior",
+            f"{folder.title}: prior",
             output_dir=str(folder.path),
             datalist=str(datalist),
             split=split,
@@ -126,14 +134,12 @@ class IterativeWorkflow(Engine):
         """Stage 3 over a split, cases that are done excepted."""
         config = "evaluate" if split == "testing" else "inference"
         split_names = {"testing": ["testing", "testing_apart"]}.get(split, split)
-        # The bracket is what the last round is compared with: the same flags.
-        index = folder.index if _is_round(folder) else len(self.folder.rounds()) - 1
-        flags = {name: self._flag(name, index) for name in FLAG_THRESHOLDS}
+        flags = self._flags(self._peer(folder).index)
         self._stage(
             "kde_inferer",
             config,
             None,
-            f"{_title(folder)}: {split} maps",
+            f"{folder.title}: {split} maps",
             output_dir=str(output),
             split=split_names,
             weights=str(folder.model),
@@ -141,11 +147,19 @@ class IterativeWorkflow(Engine):
         )
 
     def score_test(self, folder: RoundFolder) -> None:
-        """Test maps, masks, scores and metrics of a prior; where there are no test cases, nothing."""
-        if not self.cases("testing") or folder.metrics.is_file():
+        """Test maps, masks, scores and metrics of a prior; what there is nothing to make of is left out.
+
+        The bracket's are made anew where rounds have been added: it is scored with the last round's numbers.
+        """
+        cases = self.cases("testing")
+        threshold = read_json(self._peer(folder).calibration)["threshold"]
+        if is_main() and not folder.is_round:
+            forget_others(folder, {**self._flags(self._peer(folder).index), "surprise_threshold": threshold})
+        barrier()
+        if folder.metrics.is_file() or (folder.scores.is_file() and not any(case.get("label") for case in cases)):
             return
-        threshold = read_json(self.folder.calibration)["threshold"]
-        self.score(folder, folder.test, "testing", surprise_threshold=threshold)
+        if cases:
+            self.score(folder, folder.test, "testing", surprise_threshold=threshold)
         if is_main():
             for name in ("scores.csv", "metrics.json"):
                 if (folder.test / name).is_file():
@@ -159,7 +173,7 @@ class IterativeWorkflow(Engine):
     def _mask(self, folder: RoundFolder) -> dict[str, Any]:
         """Masks, their counts, and whether another round is due."""
         training, rules = self.cases("training"), self.rules
-        limit = surprise_limit(_maps(folder, training), rules.mask_density, rules.mask_share)
+        limit = surprise_limit(surprise_maps(folder, training), rules.mask_density, rules.mask_share)
         if is_main():
             make_masks(folder, training, limit, self.settings["dataset_dir"])
         barrier()
@@ -168,7 +182,7 @@ class IterativeWorkflow(Engine):
         earlier = [self.folder.round(index) for index in range(folder.index)]
         overlaps = [agreement(suspect, self._suspect(other)) for other in reversed(earlier[-2:])]
         now = Masked(int(suspect.sum()), suspect.numel(), *overlaps)
-        before = [_masked(read_json(other.record)) for other in earlier]
+        before = [masked_in(read_json(other.record)) for other in earlier]
         return {
             "round": folder.index,
             "suspect_tokens": now.suspect,
@@ -177,7 +191,7 @@ class IterativeWorkflow(Engine):
             "jaccard": now.overlap,
             "jaccard_before": now.overlap_before,
             "mask_threshold": limit,
-            **{name: self._flag(name, folder.index) for name in FLAG_THRESHOLDS if self.settings.get(name)},
+            **{name: value for name, value in self._flags(folder.index).items() if value},
             "loss": float(read_csv(folder.history)[-1]["loss"]),
             "training_mask": against_truth(suspect, truth),
             "verdict": self._verdict([*before, now]),
@@ -185,6 +199,16 @@ class IterativeWorkflow(Engine):
 
     def _verdict(self, rounds: Sequence[Masked]) -> str:
         return verdict(rounds, self.max_rounds, self.rules.tolerance, self.rules.settled_overlap)
+
+    def _renewed_verdict(self, done: Sequence[Masked]) -> str:
+        """The verdict by the rules as they are now, in the last round's record too."""
+        folder, verdict = self.folder.rounds()[-1], self._verdict(done)
+        record = read_json(folder.record)
+        barrier()
+        if is_main() and record["verdict"] != verdict:
+            write_json(folder.record, {**record, "verdict": verdict})
+        barrier()
+        return verdict
 
     def _suspect(self, folder: RoundFolder) -> Tensor:
         masks = {case["case"]: str(folder.mask(case["case"])) for case in self.cases("training")}
@@ -197,13 +221,18 @@ class IterativeWorkflow(Engine):
     def _calibrate(self, folder: RoundFolder) -> None:
         """The threshold of deployed masks: the surprise that a stated share of the training voxels exceeds."""
         if is_main():
-            limit = surprise_quantile(_maps(folder, self.cases("training")), 1 - self.rules.false_alarm)
-            write_json(self.folder.calibration, {"threshold": limit, "false_alarm": self.rules.false_alarm})
+            limit = surprise_quantile(surprise_maps(folder, self.cases("training")), 1 - self.rules.false_alarm)
+            write_json(folder.calibration, {"threshold": limit, "false_alarm": self.rules.false_alarm})
         barrier()
 
-    def _flag(self, name: str, index: int) -> float | None:
-        value = self.settings.get(name)
-        return None if value is None else value * (1 - self.rules.flag_decay) ** index
+    def _peer(self, folder: RoundFolder) -> RoundFolder:
+        """The round whose numbers a folder is scored with: its own; the bracket stands beside the last one."""
+        return folder if folder.is_round else self.folder.rounds()[-1]
+
+    def _flags(self, index: int) -> dict[str, float | None]:
+        given = {name: self.settings.get(name) for name in FLAG_THRESHOLDS}
+        fall = (1 - self.rules.flag_decay) ** index
+        return {name: None if value is None else value * fall for name, value in given.items()}
 
     def _training_list(self, index: int) -> Path:
         return self.folder.round(index - 1).datalist if index else self.folder.datalist
@@ -212,19 +241,3 @@ class IterativeWorkflow(Engine):
         if result is None or not result.is_file():
             shared = {"check_data": False, "datalist": str(self.folder.datalist), "stage_name": name}
             run_stage(self.bundles / bundle, config, self.settings, **{**shared, **paths})
-
-
-def _masked(record: dict[str, Any]) -> Masked:
-    return Masked(record["suspect_tokens"], record["tokens"], record["jaccard"], record["jaccard_before"])
-
-
-def _maps(folder: RoundFolder, cases: Sequence[dict[str, Any]]) -> list[Path]:
-    return [path for case in cases if (path := folder.map(case["case"]))]
-
-
-def _title(folder: RoundFolder) -> str:
-    return f"round {folder.index}" if _is_round(folder) else f"bracket {folder.path.name}"
-
-
-def _is_round(folder: RoundFolder) -> bool:
-    return folder.path.name.startswith("round")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,21 +20,27 @@ from monai_iltm.data.documents import read_json, write_csv, write_json
 from monai_iltm.data.errors import InputError
 from monai_iltm.data.images import read_image
 from monai_iltm.data.weights import load_weights
-from monai_iltm.engines.distributed import barrier, is_main
+from monai_iltm.engines.distributed import barrier, gathered, is_main, own_share
 from monai_iltm.networks import LatentPrior
-from monai_iltm.store import ResultFolder
+from monai_iltm.store import ResultFolder, RoundFolder
 
 
-def pending_cases(cases: Sequence[dict[str, Any]], output_dir: PathLike, weights: PathLike) -> list[dict[str, Any]]:
+def pending_cases(
+    cases: Sequence[dict[str, Any]], output_dir: PathLike, weights: PathLike, settings: Mapping[str, Any] | None = None
+) -> list[dict[str, Any]]:
     """The cases that have no result in the folder yet, in order; the same on every rank, and none of them claimed.
 
-    Raises InputError where the folder holds results of other weights, which would stand for those of these.
+    A result counts if it is of the very image that its case has now. ``settings``: what results rest on beside weights.
+
+    Raises InputError where the folder holds results of other weights or settings, which would stand for those of these.
     """
-    results, source = ResultFolder(Path(output_dir)), {"weights": sha256(weights)}
-    if results.cases() and results.source.is_file() and read_json(results.source) != source:
-        raise InputError(f"{output_dir} holds results of other weights than {weights}: choose another output folder")
-    pending = [case for case in cases if not results.record(case["case"]).is_file()]
-    barrier()  # a rank that is ahead must not finish a case while another still counts
+    results = ResultFolder(Path(output_dir))
+    source = json.loads(json.dumps({"weights": sha256(weights), **(settings or {})}))
+    if results.cases() and results.source.is_file():
+        _require_same(read_json(results.source), source, output_dir)
+    # Before any rank goes on all have looked: one that is ahead must not finish a case while another still counts.
+    done = gathered([_is_done(results, case) for case in own_share(list(cases))])
+    pending = [case for case, is_done in zip(cases, done, strict=True) if not is_done]
     if is_main():
         write_json(results.source, source)
         _forget_claims(results)  # of a run that was killed
@@ -97,15 +104,27 @@ def healing_step(engine: Any, batch: dict[str, Any]) -> dict[str, Any]:
 def run_cases(evaluator: SupervisedEvaluator) -> None:
     """Score what is pending, then wait for the other ranks; with nothing pending, nothing is done.
 
-    The data loader's sampler is ``UnclaimedCases``. It may end before its length, where others have taken the rest:
-    ignite then asks it once more, in vain, and ends.
+    The data loader's sampler may end before its length, where others have taken the rest: ignite then asks it once
+    more, in vain, and ends.
+
+    Raises InputError where the sampler is not ``UnclaimedCases``, and where a case was taken and not finished, as by a
+    process that outlived an earlier command.
     """
     loader: Any = evaluator.data_loader
+    sampler = loader.sampler
+    if not isinstance(sampler, UnclaimedCases):
+        raise InputError(f"the dataloader's sampler must be UnclaimedCases, found {type(sampler).__name__}")
     if len(loader):
         evaluator.run()
     barrier()
     if is_main():
-        _forget_claims(loader.sampler.results)
+        _forget_claims(sampler.results)
+    left = [case["case"] for case in sampler.cases if not sampler.results.record(case["case"]).is_file()]
+    if left:
+        raise InputError(
+            f"{sampler.results.path}: another process took {len(left)} cases and did not finish them, {left[0]} among "
+            "them: see that none is at work there, and give the same command again"
+        )
 
 
 def write_scores(output_dir: PathLike, threshold: float | None = None) -> None:
@@ -120,8 +139,30 @@ def write_scores(output_dir: PathLike, threshold: float | None = None) -> None:
     barrier()
 
 
+def forget_others(folder: RoundFolder, numbers: Mapping[str, Any]) -> None:
+    """Remove the test results of a prior where they rest on other numbers than these."""
+    source = ResultFolder(folder.test).source
+    if source.is_file() and not numbers.items() <= read_json(source).items():
+        shutil.rmtree(folder.test)
+        for path in (folder.metrics, folder.scores, folder.record):
+            path.unlink(missing_ok=True)
+
+
+def _require_same(there: Mapping[str, Any], source: Mapping[str, Any], output_dir: PathLike) -> None:
+    for name in sorted({*there, *source}):
+        if there.get(name) != source.get(name):
+            told = "" if name == "weights" else f" ({there.get(name)!r}, now {source.get(name)!r})"
+            raise InputError(f"{output_dir} holds results of other {name}{told}: choose another output folder")
+
+
+def _is_done(results: ResultFolder, case: Mapping[str, Any]) -> bool:
+    record = results.record(case["case"])
+    return record.is_file() and read_json(record)["image"] == sha256(case["image"])
+
+
 def _forget_claims(results: ResultFolder) -> None:
-    shutil.rmtree(results.claims, ignore_errors=True)
+    if results.claims.is_dir():
+        shutil.rmtree(results.claims)
 
 
 def _row(results: ResultFolder, case: str, threshold: float | None) -> dict[str, Any]:

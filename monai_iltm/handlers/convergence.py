@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 SETTLED_OVERLAP = 0.9  # the number of suspects may stay by chance, or because a share is fixed, while the masks move
 MOST_SUSPECT = 0.9  # of all tokens: what is left cannot teach what is normal
@@ -21,6 +22,11 @@ class Masked:
     def change_from(self, before: Masked) -> float:
         """Relative change of the number of suspect tokens."""
         return abs(self.suspect - before.suspect) / max(before.suspect, 1)
+
+
+def masked_in(record: Mapping[str, Any]) -> Masked:
+    """What a round's record tells of its masks."""
+    return Masked(record["suspect_tokens"], record["tokens"], record["jaccard"], record["jaccard_before"])
 
 
 def verdict(rounds: Sequence[Masked], max_rounds: int, tolerance: float = 0.01, least_overlap: float = 0.0) -> str:

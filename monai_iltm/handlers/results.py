@@ -14,6 +14,7 @@ from monai.config import PathLike
 from monai.utils import convert_to_numpy
 from tqdm import tqdm
 
+from monai_iltm.data.contamination import sha256
 from monai_iltm.data.documents import write_json
 from monai_iltm.data.images import is_volume, write_image
 from monai_iltm.handlers.epochs import redraw_seconds
@@ -63,7 +64,7 @@ class SaveResults:
                 self.results.path / result_name(case, kind, path), _channel_last(convert_to_numpy(array)), affine
             )
         record = {name: convert_to_numpy(result[name]).tolist() for name in self.numbers}
-        write_json(self.results.record(case), {**record, "seconds": round(seconds, 3)})
+        write_json(self.results.record(case), {**record, "seconds": round(seconds, 3), "image": sha256(path)})
 
 
 class CaseProgress:

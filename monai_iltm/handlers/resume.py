@@ -20,7 +20,8 @@ class ResumableTraining:
     """Keeps a checkpoint of the last epoch beside the model, and puts the model in its place when training is over.
 
     On start an existing checkpoint is loaded (weights_only) and training goes on after its epoch. Files are written by
-    rank 0, each in one step. Raises InputError for a checkpoint of another training.
+    rank 0, each in one step. Raises InputError for a checkpoint that cannot be loaded, as of networks of other shapes;
+    that data and settings are the same is for the caller to see to.
 
     Args:
         model_path: where the state dict of ``network`` is put at the end; the checkpoint lies beside it until then.

@@ -87,7 +87,7 @@ def read_story(run_folder: str | Path) -> Story:
         brackets=[_stage(BRACKETS[name], run.bracket(name)) for name in BRACKETS if _done(folder / "bracket" / name)],
         trivial=_json(folder / "trivial.json"),
         vqvae=_numbers(folder / "vqvae" / "history.csv"),
-        calibration=_json(folder / "calibration.json"),
+        calibration=_json(rounds[-1].folder.calibration) if rounds else {},
         training=datalist.get("training") or [],
         testing=datalist.get("testing") or [],
     )

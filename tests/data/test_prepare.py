@@ -151,12 +151,18 @@ def test_constant_and_small_images(pictures):
     assert ("ok0.png", "wrong number of dimensions") in found(pictures, min_size=(8, 8, 8))
 
 
+def test_other_channels_than_the_models(pictures):
+    found = {(p.what, p.found) for p in prepare(pictures, channels=3)[1]}
+    assert found == {("wrong number of channels", "1, expected 3 (setting image_channels)")}
+    assert prepare(pictures, channels=1)[1] == []
+
+
 def test_intensities_out_of_range(pictures):
     write_image(pictures / "wide.tif", picture().astype(np.float32) * 10)
     write_image(pictures / "edge.tif", picture().astype(np.float32) * 0 + np.linspace(-2.5, 257.5, 18))
     problems = prepare(pictures, value_range=(0, 255))[1]
     assert [(p.file, p.what) for p in problems] == [("wide.tif", "intensities out of range")]
-    assert problems[0].found.endswith("expected 0 to 255 (+- 1%)")
+    assert problems[0].found.endswith("expected 0 to 255 (setting expected_range, +- 1%)")
     assert len(found(pictures, value_range=(0, 255), tolerance=0)) == 2
 
 

@@ -127,6 +127,15 @@ def test_a_locked_region_is_looked_at_before_hours_of_work(data):
         begin(data)
 
 
+def test_a_mask_of_the_users_own_has_another_name(data):
+    """The rounds' masks begin with none; what is known is locked."""
+    datalist = read_json(data / "datalist.json")
+    datalist["training"][0]["mask"] = datalist["training"][0]["image"]
+    write_json(data / "datalist.json", datalist)
+    with pytest.raises(InputError, match=r"has a mask in the datalist, .*lock_anomalous"):
+        begin(data)
+
+
 def test_what_is_skipped_is_listed(data, capsys):
     spoil(data)
     spoil(data, "testing_0000")

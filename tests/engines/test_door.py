@@ -104,6 +104,14 @@ def chain(depth: int) -> BaseException:
     return outer
 
 
+@pytest.mark.parametrize(("world", "told"), [("2", "process 1 ends: another process"), ("1", None)])
+def test_a_connection_that_was_lost_means_a_process_only_where_there_are_several(monkeypatch, world, told):
+    monkeypatch.setenv("WORLD_SIZE", world)
+    monkeypatch.setenv("RANK", "1")
+    line = plain_line(ConnectionError("Connection reset by peer"))
+    assert line is None if told is None else line.startswith(told)
+
+
 @pytest.mark.parametrize("depth", [0, 1, 4])
 def test_an_input_error_is_found_under_all_that_it_caused(depth):
     assert plain_line(chain(depth)) == "error: case_7: too large"

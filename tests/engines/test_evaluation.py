@@ -109,6 +109,14 @@ def test_without_an_anomalous_pixel_there_are_no_figures(tmp_path, truth):
     assert figures(tmp_path, case_on_disk(tmp_path, "well", truth)) is None
 
 
+def test_an_image_that_is_anomalous_throughout_ends_nothing(tmp_path):
+    """Among the anomalous images no pixel is normal then, so that these have no figures; all images have."""
+    ill, well = case_on_disk(tmp_path, "ill", [[True, True], [True, True]]), case_on_disk(tmp_path, "well", None)
+    assert figures(tmp_path, ill) is None
+    assert not any(name.startswith("anomalous_") for name in figures(tmp_path, ill, well))
+    assert "auroc" in figures(tmp_path, ill, well)
+
+
 def test_if_every_image_is_anomalous_there_is_no_image_figure(tmp_path):
     found = figures(tmp_path, case_on_disk(tmp_path, "ill", TRUTH))
     assert "image_auroc" not in found

@@ -15,8 +15,10 @@ from monai_iltm.engines import masks
 from monai_iltm.engines.masks import (
     against_truth,
     agreement,
+    lock_masks,
     make_masks,
     surprise_limit,
+    surprise_maps,
     surprise_quantile,
     suspect_tokens,
 )
@@ -172,6 +174,29 @@ def test_a_lock_on_another_grid_is_refused_by_case(tmp_path):
     cases[0]["lock_normal"] = str(tmp_path / "lock.png")
     with pytest.raises(InputError, match=r"a: lock_normal \(4, 4\) is not on the image's grid \(3, 4\)"):
         make_masks(folder, cases, 5.0, tmp_path / "data")
+
+
+def test_locked_regions_that_come_later_change_nothing_else(tmp_path):
+    folder, cases = scored(tmp_path, ".png")
+    make_masks(folder, cases, 5.0, tmp_path / "data")
+    edited = np.eye(3, 4, dtype=bool)
+    write_image(folder.masks / "a.png", edited)
+    write_image(tmp_path / "lock.png", np.arange(12).reshape(3, 4) == 0)
+    untouched = (folder.masks / "b.png").stat().st_mtime_ns
+    cases[0]["lock_normal"] = str(tmp_path / "lock.png")
+    lock_masks(folder, cases)
+    edited[0, 0] = False
+    assert np.array_equal(read_image(folder.masks / "a.png").array > 0, edited)
+    assert (folder.masks / "b.png").stat().st_mtime_ns == untouched
+
+
+def test_a_map_that_is_missing_is_named(tmp_path):
+    folder, cases = scored(tmp_path, ".png")
+    (folder.maps / "b_surprise.tif").unlink()
+    with pytest.raises(InputError, match="maps: no surprise of case b"):
+        make_masks(folder, cases, 5.0, tmp_path / "data")
+    with pytest.raises(InputError, match="maps: no surprise of case b"):
+        surprise_maps(folder, cases)
 
 
 # ---- from masks to tokens ----

@@ -11,7 +11,7 @@ import torch
 
 from monai_iltm.data.documents import write_json
 from monai_iltm.data.errors import InputError
-from monai_iltm.engines import memory
+from monai_iltm.engines import footprint, memory
 from monai_iltm.networks import VQVAE, LatentPrior, MaskedTransformer, attention, token_grid
 from monai_iltm.store import RunFolder
 
@@ -167,6 +167,17 @@ def test_planning_draws_nothing_and_changes_no_weight(run, machine):
     memory.plan(run, SETTINGS, net, CPU)
     assert torch.equal(torch.random.get_rng_state(), state)
     assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
+
+
+def test_files_that_were_read_are_no_memory_in_use(tmp_path, monkeypatch):
+    if not Path("/proc/meminfo").exists():
+        pytest.skip("no /proc")
+    monkeypatch.setattr(footprint, "CGROUP", tmp_path)
+    for name, content in {"max": "5000", "current": "4000", "stat": "anon 1000\ninactive_file 2500\n"}.items():
+        (tmp_path / f"memory.{name}").write_text(content)
+    assert memory.free_bytes(CPU) == 3500
+    (tmp_path / "memory.max").write_text("max\n")
+    assert memory.free_bytes(CPU) > 5000
 
 
 def test_this_machine_tells_its_memory():

@@ -12,6 +12,7 @@ from monai.data import DataLoader, Dataset
 from monai.engines import SupervisedEvaluator
 from torch import nn
 
+from monai_iltm.data.contamination import sha256
 from monai_iltm.data.documents import write_json
 from monai_iltm.data.errors import InputError
 from monai_iltm.data.images import write_image
@@ -203,13 +204,22 @@ def test_a_scoring_step_returns_the_healing_and_its_sums():
     assert engine.state.output is out
 
 
+def cases_in(folder: Path) -> list[dict[str, str]]:
+    """Four cases with a file each."""
+    for case in "abcd":
+        (folder / case).write_bytes(case.encode())
+    return [{"case": case, "image": str(folder / case)} for case in "abcd"]
+
+
 def test_cases_with_a_record_are_done(tmp_path):
-    cases, out, weights = [{"case": case} for case in "abcd"], tmp_path / "out", tmp_path / "model.pt"
+    cases, out, weights = cases_in(tmp_path), tmp_path / "out", tmp_path / "model.pt"
     weights.write_bytes(b"these")
     assert pending_cases(cases, out, weights) == cases
-    for case in "ac":
-        write_json(ResultFolder(out).record(case), {})
+    for case in (cases[0], cases[2]):
+        write_json(ResultFolder(out).record(case["case"]), {"image": sha256(case["image"])})
     assert [case["case"] for case in pending_cases(cases, out, weights)] == ["b", "d"]
+    Path(cases[0]["image"]).write_bytes(b"another image of that name")
+    assert [case["case"] for case in pending_cases(cases, out, weights)] == ["a", "b", "d"]
 
 
 def test_every_case_is_taken_by_the_process_that_is_free(tmp_path):
@@ -232,6 +242,8 @@ def test_scoring_ends_where_other_processes_have_taken_the_rest(tmp_path, recwar
 
     def step(engine: SupervisedEvaluator, batch: dict) -> dict:
         seen.extend(batch["case"])
+        for case in cases[2:] + cases[len(seen) - 1 : len(seen)]:
+            write_json(ResultFolder(tmp_path).record(case["case"]), {})
         return dict.fromkeys(others, True)  # which take all that they can get
 
     evaluator = SupervisedEvaluator(
@@ -246,13 +258,28 @@ def test_scoring_ends_where_other_processes_have_taken_the_rest(tmp_path, recwar
     assert not sampler.results.claims.exists()
 
 
-def test_results_of_other_weights_do_not_stand_for_those_of_these(tmp_path):
-    cases, out, weights = [{"case": case} for case in "ab"], tmp_path / "out", tmp_path / "model.pt"
+def test_a_case_that_another_process_took_and_left_is_no_result(tmp_path):
+    cases = [{"case": case, "image": torch.zeros(1)} for case in "ab"]
+    loader = DataLoader(Dataset(cases), batch_size=1, sampler=UnclaimedCases(cases, tmp_path))
+    evaluator = SupervisedEvaluator(CPU, loader, nn.Identity(), iteration_update=lambda engine, batch: {})
+    assert list(UnclaimedCases(cases, tmp_path)) == [0, 1]
+    with pytest.raises(InputError, match="another process took 2 cases and did not finish them, a among them"):
+        run_cases(evaluator)
+    with pytest.raises(InputError, match="sampler must be UnclaimedCases, found SequentialSampler"):
+        run_cases(SupervisedEvaluator(CPU, DataLoader(Dataset(cases)), nn.Identity()))
+
+
+def test_results_of_other_weights_or_settings_do_not_stand_for_those_of_these(tmp_path):
+    cases, out, weights = cases_in(tmp_path), tmp_path / "out", tmp_path / "model.pt"
     weights.write_bytes(b"these")
     pending_cases(cases, out, weights)
     weights.write_bytes(b"others")
     assert pending_cases(cases, out, weights) == cases  # nothing is there yet
-    write_json(ResultFolder(out).record("a"), {})
+    assert pending_cases(cases, out, weights, {"draws": 3}) == cases
+    write_json(ResultFolder(out).record("a"), {"image": sha256(cases[0]["image"])})
+    assert pending_cases(cases, out, weights, {"draws": 3}) == cases[1:]
+    with pytest.raises(InputError, match=r"out holds results of other draws \(3, now 4\): choose another output"):
+        pending_cases(cases, out, weights, {"draws": 4})
     weights.write_bytes(b"these")
-    with pytest.raises(InputError, match=r"out holds results of other weights than .*model\.pt"):
-        pending_cases(cases, out, weights)
+    with pytest.raises(InputError, match="out holds results of other weights: choose another output folder"):
+        pending_cases(cases, out, weights, {"draws": 3})

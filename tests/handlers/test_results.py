@@ -6,6 +6,7 @@ import torch
 from monai.data import DataLoader, Dataset, decollate_batch
 from monai.transforms import Compose
 
+from monai_iltm.data.contamination import sha256
 from monai_iltm.data.documents import read_json
 from monai_iltm.data.images import read_image, write_image
 from monai_iltm.handlers import CaseProgress, SaveResults
@@ -89,6 +90,7 @@ def test_numbers_of_any_kind_come_into_the_record(tmp_path):
     results = save(scored(tmp_path, ".png", (5, 7), 1), tmp_path / "out", numbers=numbers)
     record = read_json(results.record("b"))
     assert record.pop("seconds") >= 0
+    assert record.pop("image") == sha256(tmp_path / "b.png")
     assert record == {"token_score": 2.5, "code_counts": [3, 4]}
     usual = save(scored(tmp_path, ".png", (5, 7), 1), tmp_path / "usual")
     assert read_json(usual.record("a.v1"))["suspect_share"] == 0.25

@@ -60,7 +60,6 @@ def write_run(folder: Path, data: Path, training: list[dict], testing: list[dict
     }
     write_json(folder / "run.json", run)
     write_json(folder / "datalist.json", {"training": training, "testing": testing})
-    write_json(folder / "calibration.json", {"threshold": 5.3})
     write_json(
         folder / "trivial.json",
         {name: _metrics(0.10 + 0.02 * i) for i, name in enumerate(("raw_intensity", "robust_z", "vqvae_residual"))},
@@ -94,6 +93,7 @@ def write_round(folder: Path, data: Path, training: list[dict], testing: list[di
     record = {"round": index, "suspect_tokens": 400 + int(100 * skill), "tokens": 9000, "mask_threshold": 5.3}
     record |= {"change": 0.3 * 0.2**index if index else None, "jaccard": 1 - 0.5 * 0.3**index if index else None}
     record |= {"verdict": verdict, "training_mask": {"recall": 0.2 + 0.4 * skill, "precision": 0.7}}
+    write_json(folder / "calibration.json", {"threshold": 5.3})
     write_json(folder / "round.json", record)
 
 

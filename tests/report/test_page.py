@@ -72,7 +72,7 @@ def test_without_test_cases_training_images_are_shown(make_run):
 
 
 @pytest.mark.parametrize(
-    "missing", ["vqvae", "calibration.json", "round_02/scores.csv", "round_02/test", "datalist.json"]
+    "missing", ["vqvae", "round_02/calibration.json", "round_02/scores.csv", "round_02/test", "datalist.json"]
 )
 def test_a_missing_piece_is_no_error(make_run, missing):
     run = make_run()
