@@ -20,8 +20,9 @@ from monai_iltm.data.errors import InputError
 from monai_iltm.data.phantom2d import write_phantom2d
 from monai_iltm.data.phantom3d import write_phantom3d
 from monai_iltm.data.prepare import prepare as prepare_folder
+from monai_iltm.data.tree import other_files
 from monai_iltm.engines.distributed import torchrun
-from monai_iltm.engines.door import check_names, tell_plainly
+from monai_iltm.engines.door import check_names, require_writable, tell_plainly
 from monai_iltm.engines.rules import FLAG_THRESHOLDS, MASK_RULES
 
 HOME = Path(os.environ.get("ILTM_HOME", Path(__file__).resolve().parents[1]))  # where bundles/ and configs/ lie
@@ -54,7 +55,7 @@ def run(preset: str, data: str, out: str, *overlays: str, processes: int = 1, **
 
 
 def prepare(folder: str, preset: str | None = None, out: str | None = None) -> None:
-    """List a folder's cases and report everything that is wrong with them in one table; exit code 1 if anything is.
+    """Count a folder's cases and report everything that is wrong with them in one table; exit code 1 if anything is.
 
     Args:
         folder: of images; preset: whose layout, size and intensity range they are held to.
@@ -66,15 +67,18 @@ def prepare(folder: str, preset: str | None = None, out: str | None = None) -> N
         layout = parser.get_parsed_content("layout")
         limits = parser.get_parsed_content("limits")
     datalist, problems = prepare_folder(folder, layout, **limits)
-    target = Path(out) if out else Path(folder) / "datalist.json"
-    if not target.is_file():
-        write_json(target, datalist)
+    print(format_problems(problems) if problems else "no problems found")
+    for end, count in other_files(folder).items():
+        print(f"{count} files of a kind that is not read: {end}")
     counts = ", ".join(f"{len(part)} {name}" for name, part in datalist.items() if isinstance(part, list))
-    print(f"{target}: {counts}")
+    target = Path(out) if out else Path(folder) / "datalist.json"
+    there = target.is_file()
+    if not there:
+        require_writable(target.parent)
+        write_json(target, datalist)
+    print(f"{counts}; {target} {'is there, and stays' if there else 'written'}")
     if problems:
-        print(format_problems(problems))
         sys.exit(1)
-    print("no problems found")
 
 
 def status(run: str) -> None:

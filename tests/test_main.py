@@ -28,17 +28,23 @@ def test_prepare_lists_the_cases_and_ends_well(tmp_path, capsys):
     assert "3 training" in told
     assert "no problems found" in told
     assert len(json.loads((tmp_path / "datalist.json").read_text())["training"]) == 3
+    assert "datalist.json written" in told
+    cli.prepare(str(tmp_path))
+    assert "datalist.json is there, and stays" in capsys.readouterr().out
 
 
 def test_prepare_names_every_problem_and_fails(tmp_path, capsys):
     pictures(tmp_path)
     write_image(tmp_path / "large.png", np.arange(70 * 64, dtype=np.uint16).reshape(70, 64).astype(np.uint8))
     (tmp_path / "empty.png").write_bytes(b"")
+    for name in ("1.dcm", "2.DCM", "notes.txt"):
+        (tmp_path / name).write_bytes(b"x")
     with pytest.raises(SystemExit) as ended:
         cli.prepare(str(tmp_path), preset="phantom2d", out=str(tmp_path / "list.json"))
     told = capsys.readouterr().out
     assert ended.value.code == 1
     assert "image too large" in told
+    assert "2 files of a kind that is not read: .dcm" in told
     assert "empty file" in told
 
 

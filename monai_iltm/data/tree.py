@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from monai.config import PathLike
@@ -12,6 +13,7 @@ from monai_iltm.data.errors import InputError
 from monai_iltm.data.images import IMAGE_SUFFIXES, stem, suffix
 
 TRUTH_FOLDERS = ("ground_truth", "labels", "masks")
+NOTES = (".csv", ".json", ".md", ".txt")  # what may lie beside images
 NORMAL_FOLDERS = ("good", "normal", "healthy")
 
 
@@ -28,7 +30,21 @@ def image_files(root: PathLike) -> list[str]:
 
     Raises InputError where `root` is no folder.
     """
-    folder, found, seen = require_folder(root), [], set()
+    folder = require_folder(root)
+    return sorted(path.relative_to(folder).as_posix() for path in _files(folder) if suffix(path) in IMAGE_SUFFIXES)
+
+
+def other_files(root: PathLike) -> dict[str, int]:
+    """How many files below `root` are of a kind that nothing reads, by suffix ("no suffix"), such as DICOM's.
+
+    Raises InputError where `root` is no folder.
+    """
+    found = Counter(suffix(path) for path in _files(require_folder(root)))
+    return {end or "no suffix": found[end] for end in sorted(found) if end not in IMAGE_SUFFIXES + NOTES}
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    seen = set()
     for place, inner, names in os.walk(folder, followlinks=True):
         real = os.path.realpath(place)
         if real in seen:  # a link back up would never end
@@ -36,9 +52,7 @@ def image_files(root: PathLike) -> list[str]:
             continue
         seen.add(real)
         inner[:] = sorted(name for name in inner if not name.startswith("."))
-        paths = [Path(place, name) for name in names if not name.startswith(".") and suffix(name) in IMAGE_SUFFIXES]
-        found += [path.relative_to(folder).as_posix() for path in paths]
-    return sorted(found)
+        yield from (Path(place, name) for name in names if not name.startswith("."))
 
 
 def case_id(path: str) -> str:

@@ -11,6 +11,13 @@ from torch.utils.data import Sampler
 from monai_iltm.data.errors import InputError
 
 
+def require_shares(batch_size: int, name: str = "the batch size") -> None:
+    """Raise InputError where a global batch is no multiple of the number of processes."""
+    world = idist.get_world_size()
+    if batch_size % world:
+        raise InputError(f"{name} {batch_size} does not divide among {world} processes: choose a multiple of {world}")
+
+
 class GlobalBatches(Sampler[list[int]]):
     """Batches over all ranks, shuffled by seed and epoch alone; each rank gets its share of every batch.
 
@@ -25,9 +32,9 @@ class GlobalBatches(Sampler[list[int]]):
     """
 
     def __init__(self, count: int, batch_size: int, seed: int = 0) -> None:
-        world = idist.get_world_size()
-        if count < 1 or batch_size < 1 or batch_size % world:
-            raise InputError(f"batch size {batch_size} for {count} cases does not divide among {world} processes")
+        if count < 1 or batch_size < 1:
+            raise InputError(f"at least one case and a batch of one, found {count} and {batch_size}")
+        require_shares(batch_size)
         self.count, self.batch_size, self.seed, self.epoch = count, batch_size, seed, 0
 
     def set_epoch(self, epoch: int) -> None:

@@ -18,7 +18,7 @@ from monai_iltm.data.errors import InputError
 from monai_iltm.engines.distributed import is_main
 from monai_iltm.engines.footprint import Line, free_bytes, line_of, resident_bytes
 from monai_iltm.engines.optimiser import MuonAdamW
-from monai_iltm.engines.rules import require_scoring
+from monai_iltm.engines.rules import require_possible
 from monai_iltm.engines.vqvae import ReconstructionLoss, vqvae_step
 from monai_iltm.inferers.kde import MOST_AT_ONCE, MOST_HELD
 from monai_iltm.networks import VQVAE, LatentPrior, MaskedTransformer
@@ -48,13 +48,13 @@ def plan(
         memory_gib: all that this process may take, GiB; None: what is free, shared with this machine's other ranks.
 
     Raises:
-        InputError: a stage that does not fit whatever is chosen, with the batch size that would; settings that the
-            scoring, hours later, would refuse.
+        InputError: a stage that does not fit whatever is chosen, with the batch size that would; settings that a
+            later stage would refuse.
 
     Cost: a few steps at small sizes, seconds. Prints a line. Where the system does not tell its memory (no /proc, no
     GPU) nothing is predicted.
     """
-    require_scoring(settings)  # a draw too few would not even be tried
+    require_possible(settings)  # a draw too few would not even be tried
     there, resident = free_bytes(device), resident_bytes(device)
     if there is None or resident is None:
         return dict(settings)

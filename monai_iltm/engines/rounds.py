@@ -24,7 +24,7 @@ from monai_iltm.engines.masks import (
     surprise_quantile,
     suspect_tokens,
 )
-from monai_iltm.engines.rules import FLAG_THRESHOLDS, Rules, require_scoring
+from monai_iltm.engines.rules import FLAG_THRESHOLDS, Rules, require_possible
 from monai_iltm.engines.scoring import forget_others
 from monai_iltm.engines.stages import run_stage
 from monai_iltm.handlers.convergence import Masked, masked_in, verdict
@@ -54,7 +54,7 @@ class IterativeWorkflow(Engine):
         rules: of masking and stopping; max_epochs: rounds at most.
         handlers: objects with ``attach(engine)``.
 
-    Raises InputError for settings that the scoring, hours later, would refuse.
+    Raises InputError for settings that a later stage, after hours, would refuse.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class IterativeWorkflow(Engine):
         handlers: Sequence[Any] = (),
     ) -> None:
         super().__init__(lambda engine, index: self._round(index))
-        require_scoring(settings)
+        require_possible(settings)
         self.folder, self.bundles, self.settings = run, Path(bundles), dict(settings)
         self.preprocessing, self.grid, self.rules, self.max_rounds = preprocessing, tuple(grid), rules, max_epochs
         self.register_events(*RoundEvents)

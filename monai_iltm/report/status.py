@@ -41,6 +41,8 @@ def _stage(story: Story) -> tuple[str, str]:
     open_ends = _open_brackets(story)
     if open_ends:
         return f"bracket, {open_ends[0]} in progress", f"finish the bracket ({', '.join(open_ends)})."
+    if not (story.run.bundle / "models" / "model.pt").is_file():
+        return "rounds done", "measure what they stand beside, and make the bundle."
     if not Path(story.run.report).is_file():
         return "rounds done, report missing", "write the report."
     return "done", "nothing is left to do; see report.html."

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from monai_iltm.data.errors import InputError
 from monai_iltm.engines.batches import GlobalBatches
+from monai_iltm.engines.rules import require_possible
 
 
 def global_batches(count: int, batch_size: int, world: int = 1, seed: int = 0, epoch: int = 1) -> list[list[list[int]]]:
@@ -72,7 +73,19 @@ def test_one_object_goes_through_epochs():
     assert seen[0] != seen[1] != seen[2]
 
 
-@pytest.mark.parametrize(("count", "batch_size", "world"), [(0, 4, 1), (8, 0, 1), (8, -2, 1), (8, 3, 2), (8, 2, 4)])
-def test_what_cannot_be_dealt_is_refused(count, batch_size, world):
-    with pytest.raises(InputError, match=f"batch size {batch_size} for {count} cases .* {world} processes"):
-        global_batches(count, batch_size, world)
+@pytest.mark.parametrize(("count", "batch_size"), [(0, 4), (8, 0), (8, -2)])
+def test_a_batch_of_nothing_is_refused(count, batch_size):
+    with pytest.raises(InputError, match=f"at least one case and a batch of one, found {count} and {batch_size}"):
+        GlobalBatches(count, batch_size)
+
+
+@pytest.mark.parametrize(("batch_size", "world"), [(3, 2), (2, 4)])
+def test_a_batch_that_does_not_divide_is_refused(batch_size, world):
+    with pytest.raises(InputError, match=f"the batch size {batch_size} does not divide among {world} processes"):
+        global_batches(8, batch_size, world)
+
+
+def test_a_batch_that_does_not_divide_is_refused_before_the_first_stage(monkeypatch):
+    monkeypatch.setattr(idist, "get_world_size", lambda: 2)
+    with pytest.raises(InputError, match="prior_batch_size 5 does not divide among 2 processes: choose a multiple"):
+        require_possible({"vqvae_batch_size": 4, "prior_batch_size": 5, "alpha": 0.05})

@@ -65,7 +65,9 @@ def write_run(folder: Path, data: Path, training: list[dict], testing: list[dict
         {name: _metrics(0.10 + 0.02 * i) for i, name in enumerate(("raw_intensity", "robust_z", "vqvae_residual"))},
     )
     write_csv(folder / "vqvae/history.csv", list(_vqvae_rows(40)))
-    (folder / "vqvae/model.pt").write_bytes(b"")
+    for part in ("vqvae", "bundle/models"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+        (folder / part / "model.pt").write_bytes(b"")
     for index in range(rounds):
         write_round(folder / f"round_{index:02d}", data, training, testing, index, last=index == rounds - 1)
     for name, precision in (("oracle", 0.66), ("clean", 0.69)):

@@ -29,6 +29,13 @@ def test_a_finished_run(make_run):
     assert "Next: nothing is left to do" in text
 
 
+def test_after_the_rounds_the_bundle_is_due(make_run):
+    run = make_run()
+    (run / "bundle/models/model.pt").unlink()
+    assert "Stage: rounds done\n" in status(run)
+    assert "Next: measure what they stand beside, and make the bundle." in status(run)
+
+
 def test_the_vqvae_is_counted_in_epochs(make_run):
     run = make_run(rounds=0)
     (run / "vqvae/model.pt").unlink()
