@@ -1,7 +1,7 @@
 """The measured results: run the main job on a data set, and write docs/results.md from what the runs have left.
 
 python scripts/results.py run phantom_hard_2d
-python scripts/results.py run sts_pet --again seed1 --seed 1
+python scripts/results.py run sts_pet --again seed1 --seed 1 --processes 1
 python scripts/results.py write
 """
 
@@ -104,13 +104,16 @@ HEAD = f"""# Results
 
 Written by `python scripts/results.py write` from runs made by `python scripts/results.py run NAME`, on a CPU
 ({platform.machine()}) that other work shared, so the minutes are an upper bound. One seed, where no other stands below.
-No run reads a test label before its rounds are over; how its settings came about is told under each set.
+Test labels choose no mask, threshold or round of a run; how its settings came about is told under each set.
+Phantoms are made by the same command; the sources of the other sets stand in [data.md](data.md#presets).
 
 AUROC, AP (average precision), AUPRO (false-positive limit 0.3) and Dice (pooled, at its best threshold) are over the
 pixels of all test images; columns with * over the images that hold an anomaly alone; "resid." scores by |image - healed
 mean| instead of the kernel density. Suspect: share of the training tokens that the next round leaves out; recall and
 precision: of those tokens against the pooled truth, shown only. Oracle masks and clean training are the bracket: the
-same prior with the true anomalies left out, and from images without any. They choose nothing."""
+same prior with the true anomalies left out, and from images without any. They choose nothing. K is the number of codes;
+a token is flagged, and redrawn, where its probability is below the threshold; a voxel is masked where its density among
+the healed versions is below `mask_density` (or where it is in the top `mask_share` of all)."""
 
 
 def _written(document: str, title: str) -> str:

@@ -1,7 +1,7 @@
 #!/bin/bash
 # All rounds on several machines of a SLURM cluster, from the repository's folder, on a file system that all of them see:
 #
-#   sbatch scripts/slurm.sh autopet DIR RUN [--prior_epochs 30 ...]
+#   sbatch scripts/slurm.sh autopet DIR RUN --vqvae_batch_size 16 --prior_batch_size 16 [--prior_epochs 30 ...]
 #
 # The same command goes on with a run that was stopped; a job that is requeued goes on by itself.
 #SBATCH --job-name=iltm

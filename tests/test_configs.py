@@ -10,6 +10,7 @@ import pytest
 import torch
 from monai.bundle import ConfigParser
 
+from monai_iltm import __main__ as cli
 from monai_iltm.data.images import write_image
 from monai_iltm.engines.begin import begin_run
 from monai_iltm.engines.stages import run_stage
@@ -86,6 +87,17 @@ def autopet(tmp_path) -> Path:
         write_image(study / "SUV.nii.gz", suv + 8 * lesion, affine)
         write_image(study / "SEG.nii.gz", lesion, affine)
     return root
+
+
+def test_autopets_own_grid_fits_its_overlay(tmp_path, capsys):
+    """400 x 400 pixels of 2.036 mm, slices of 3 mm, as the set's NIfTI has them; a few slices here."""
+    affine = np.diag([-2.036, 2.036, 3.0, 1.0])
+    for patient in range(3):
+        study = tmp_path / f"sets/PETCT_{patient:03d}/study"
+        write_image(study / "SUV.nii.gz", np.random.default_rng(patient).random((400, 400, 8), np.float32), affine)
+        write_image(study / "SEG.nii.gz", np.ones((400, 400, 8), dtype=np.uint8), affine)
+    cli.prepare(str(tmp_path / "sets"), preset="autopet", out=str(tmp_path / "list.json"))
+    assert "no problems found" in capsys.readouterr().out
 
 
 TINY = {"num_codes": 8, "code_features": 4, "vqvae_epochs": 1, "prior_epochs": 1, "augmented_versions": 0}

@@ -37,8 +37,17 @@ def package_bundle(run: RunFolder, source: PathLike, settings: Mapping[str, Any]
     _describe(temporary / "configs" / "metadata.json", settings)
     (temporary / "models").mkdir()
     shutil.copy(folder.model, temporary / "models" / "model.pt")
-    shutil.rmtree(run.bundle, ignore_errors=True)
-    temporary.rename(run.bundle)
+    _replace(temporary, run.bundle)
+
+
+def _replace(source: Path, target: Path) -> None:
+    """Move the parts of a folder to another, the weights last; what somebody else has put there, as results, stays."""
+    target.mkdir(exist_ok=True)
+    for path in sorted(source.iterdir(), key=lambda path: path.name == "models"):
+        old = target / path.name
+        shutil.rmtree(old) if old.is_dir() else old.unlink(missing_ok=True)
+        path.rename(old)
+    source.rmdir()
 
 
 def _flags(folder: RoundFolder, settings: Mapping[str, Any]) -> dict[str, float]:

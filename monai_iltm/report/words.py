@@ -38,7 +38,7 @@ METRIC_LEGEND = (
     "<b>KDE</b>: score by kernel density of the healed versions. "
     "<b>resid.</b>: score by mean residual, |image - healed mean|. "
     "AUROC, AP, AUPRO (false-positive limit 0.3) and pooled Dice are over all test pixels together; "
-    "Dice at its best threshold. The run read test labels only after its rounds."
+    "Dice at its best threshold. Test labels chose nothing."
 )
 
 

@@ -158,7 +158,9 @@ def test_readme_names_what_exists(bundle):
         known: set[str] = {"config_file", "standalone", "nproc_per_node"}
         for name in files:
             path = (bundle / name).resolve()
-            path = path if path.is_file() else PROJECT / "bundles" / "kde_inferer" / name  # what a run of iltm leaves
+            path = (
+                path if path.is_file() else PROJECT / "bundles" / "kde_inferer" / name.removeprefix("RUN/bundle/")
+            )  # what a run of iltm leaves
             assert path.is_file(), line
             known |= set(json.loads(path.read_text()))
         assert files

@@ -432,6 +432,8 @@ def test_the_bundle_holds_the_last_rounds_weights_and_the_runs_settings(iltm, co
     workflow = iltm(phantom)
     for _ in range(2):  # an old bundle is replaced
         package_bundle(copied, workflow.bundles / "kde_inferer", workflow.settings)
+        (copied.bundle / "output").mkdir(exist_ok=True)
+        (copied.bundle / "output" / "a_map.tif").write_bytes(b"somebody's")
     assert (copied.bundle / "models" / "model.pt").read_bytes() == copied.round(1).model.read_bytes()
     config = read_json(copied.bundle / "configs" / "inference.json")
     assert config["surprise_threshold"] == read_json(copied.round(1).calibration)["threshold"]
@@ -444,6 +446,7 @@ def test_the_bundle_holds_the_last_rounds_weights_and_the_runs_settings(iltm, co
     shape = read_json(copied.bundle / "configs" / "metadata.json")["network_data_format"]["inputs"]["image"]
     assert shape["spatial_shape"] == [32, 32]
     assert not list(copied.path.glob("*.part"))
+    assert (copied.bundle / "output" / "a_map.tif").read_bytes() == b"somebody's"
 
 
 @pytest.mark.parametrize(
