@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import ignite.distributed as idist
 import torch
 from monai.metrics import CumulativeIterationMetric
 from monai.utils import evenly_divisible_all_gather
@@ -43,26 +44,27 @@ class PixelMetric(CumulativeIterationMetric):
 
     def aggregate(self) -> float:
         """The figure over all cases of all ranks. Raises MetricError as the figure's function does."""
-        buffers = self.get_buffer()
-        if buffers is None:
+        maps, labels = self.get_buffer()
+        if not maps:
             raise MetricError("no case to measure")
-        maps, labels = buffers
         return self.figure(maps, [label.bool() for label in labels], **self.options)
 
     def _compute_tensor(self, y_pred: torch.Tensor, y: torch.Tensor | None = None, **kwargs: Any) -> Any:
-        """One case: map [1, *S] and label u8 [1, *S], without meta data (which cannot be gathered)."""
+        """One case: map f32 [1, *S] and label u8 [1, *S], without meta data (which cannot be gathered)."""
         assert y is not None
         one, label = (t.detach().as_subclass(torch.Tensor) for t in (y_pred, y))
         if one.shape != label.shape:
             raise MetricError(f"a map has shape {tuple(one.shape)}, its label {tuple(label.shape)}")
         if not ((label == 0) | (label == 1)).all():
             raise MetricError(f"labels must be 0 or 1, found values from {label.min()} to {label.max()}")
-        return one, label.to(device=one.device, dtype=torch.uint8)
+        return one.float(), label.to(device=one.device, dtype=torch.uint8)
 
     def _sync(self) -> None:
-        """Gather all ranks' cases; MONAI's own way needs one size for all of them."""
-        if not self._synced and self._buffers is not None:
-            self._synced_tensors = [gather_cases(buffer) for buffer in self._buffers]  # type: ignore[misc]
+        """Gather all ranks' cases; MONAI's own way needs one size for all of them, and a case on every rank."""
+        if not self._synced:
+            own: Any = self._buffers or ([], [])
+            types = (torch.float32, torch.uint8)
+            self._synced_tensors = [gather_cases(*pair) for pair in zip(own, types, strict=True)]  # type: ignore[misc]
             self._synced = True
 
 
@@ -101,13 +103,19 @@ class BestDicePerCase(PixelMetric):
         super().__init__(best_dice_per_case)
 
 
-def gather_cases(cases: list[torch.Tensor]) -> list[torch.Tensor]:
+def gather_cases(cases: list[torch.Tensor], dtype: torch.dtype) -> list[torch.Tensor]:
     """The cases of all ranks, in rank order; tensors of one dtype and number of axes, of any sizes.
 
-    Every rank must hold at least one case.
+    A rank without any takes part too: all of them must call this.
     """
-    shapes = torch.tensor([case.shape for case in cases], device=cases[0].device)
-    values = torch.cat([case.flatten() for case in cases])
+    if idist.get_world_size() == 1:
+        return cases
+    axes = int(idist.all_reduce(cases[0].ndim if cases else 0, op="MAX"))
+    if axes == 0:
+        return []
+    device = cases[0].device if cases else idist.device()
+    shapes = torch.tensor([case.shape for case in cases], dtype=torch.int64, device=device).view(len(cases), axes)
+    values = torch.cat([torch.empty(0, dtype=dtype, device=device), *(case.flatten() for case in cases)])
     shapes = evenly_divisible_all_gather(shapes, concat=True)
     values = evenly_divisible_all_gather(values, concat=True)
     sizes = shapes.prod(dim=1).tolist()
