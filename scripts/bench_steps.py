@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
 import bench_reference as plain
 import torch
+import torch.nn.functional as F
 from bench_inputs import HOME, SEED, SUSPECT_SHARE, bundle, codes_of, large_prior, shape_of, spread_out, suspects
 from bench_measure import Step, agree, equal
 from torch import Tensor
@@ -106,7 +109,9 @@ def healing_step(
 def decode(device: torch.device, small: bool) -> Iterator[Step]:
     """Images of the healed tokens, as the inferer makes them: the trunk once a draw, the head once a dropout pass.
     Reference: a whole decode for every image. Floor: our convolutions on their own, without bias or activation. All
-    three do a few draws and are scaled alike."""
+    three do a few draws and are scaled alike. Told beside them: how far one token reaches, in pixels, and the share of
+    the image within reach of 5 % suspects. That share, and the margin that its own convolutions need, is what decoding
+    the suspects' surroundings alone, exactly, would still have to do."""
     size, widths, draws, decodes, few = (32, (8, 8, 16), 6, 2, 3) if small else (256, (128, 128, 256), 60, 5, 4)
     for layers in (3, 1):
         vqvae = VQVAE(2, 1, widths, layers, num_embeddings=256, embedding_dim=widths[0])
@@ -114,7 +119,29 @@ def decode(device: torch.device, small: bool) -> Iterator[Step]:
         network = LatentPrior(vqvae, MaskedTransformer(256, grid, 8, 1, 1, "any")).to(device).eval()
         step = decode_step(network, codes_of(network.transformer, few, network.transformer.length), draws, decodes)
         floor = plain.bare_convolutions(step.ours)
-        yield replace(step, name=f"decode, residual layers: {layers}", floor=floor)
+        told = in_reach(network.vqvae, grid)
+        check = partial(both, step.check, told)
+        yield replace(step, name=f"decode, residual layers: {layers}", floor=floor, check=check)
+
+
+@torch.no_grad()
+def in_reach(vqvae: VQVAE, grid: Sequence[int]) -> str:
+    """How far a token in the middle changes the image, and the share of it that suspects change, in words."""
+    codes = torch.zeros(2, *grid, dtype=torch.long, device=vqvae.codebook.embedding.weight.device)
+    codes[(1, *(n // 2 for n in grid))] = 1
+    first, second = vqvae.decode(vqvae.embed(codes))
+    rows = (first != second).any(0).any(1).nonzero()
+    pixels = int(rows.max() - rows.min()) + 1
+    margin = math.ceil((pixels / vqvae.factor - 1) / 2)
+    shares = []
+    for kind in ("scattered", "clustered"):
+        suspect = suspects(grid, kind).float().view(1, 1, *grid)
+        shares.append(f"{F.max_pool2d(suspect, 2 * margin + 1, 1, margin).mean():.0%} {kind}")
+    return f"a token reaches {pixels} pixels, suspects {' or '.join(shares)} of the image"
+
+
+def both(check: Any, told: str, ours: Tensor, plainly: dict[str, Any]) -> str:
+    return f"{check(ours, plainly)}; {told}"
 
 
 def decode_step(network: LatentPrior, codes: Tensor, draws: int, decodes: int, seed: int = SEED) -> Step:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import math
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -74,6 +75,13 @@ def test_a_verb_writes_its_rows(bench, tmp_path, verb):
             assert row["over_floor"] == pytest.approx(row["ours_s"] / row["floor_s"])
         else:
             assert verb in ("image", "scaling", "memory")
+
+
+def test_a_token_reaches_as_far_as_the_decoders_kernels(steps):
+    """By hand, along an axis: a 3 x 3 kernel adds 2 cells, a residual unit 4, a transposed one doubles and adds 2."""
+    vqvae = VQVAE(2, 1, (4, 4), 1, num_embeddings=2, embedding_dim=4).eval()
+    told = re.match(r"a token reaches (\d+) pixels", steps.in_reach(vqvae, (16, 16)))
+    assert int(told[1]) == 2 * (2 * (1 + 2 + 4) + 2 + 4) + 2
 
 
 def shifted(function, by):
