@@ -41,6 +41,7 @@ VERBS = {
         whole.image,
         whole.scaling,
         needs.memory,
+        needs.bodies,
     )
 }
 COLUMNS = {
@@ -77,8 +78,8 @@ def bench(
     out: str = str(HOME / "runs" / "bench"),
     docs: str = str(HOME / "docs"),
 ) -> None:
-    """Measure one of density, healing, decode, likelihood, train, image, scaling, memory, or all: OUT/VERB.json; or
-    write DOCS/performance.md from these files. --small takes tiny sizes, whose times say nothing."""
+    """Measure one of density, healing, decode, likelihood, train, image, scaling, memory, bodies, or all of them into
+    OUT/VERB.json; or write DOCS/performance.md from these files. --small takes tiny sizes, whose times say nothing."""
     if verb == "write":
         return write(Path(out), Path(docs))
     if verb not in (*VERBS, "all"):

@@ -27,7 +27,7 @@ class Step:
     reference: name -> (function of our result, how many times it goes into the whole); scaled: which part it does.
     check: (our result, name -> reference's result) -> how far they agree; raises InputError where they do not.
     floor_bytes, floor_flops: bytes that must be read and operations that must be done, in the whole.
-    predicted_mib: peak memory as the planner says it.
+    predicted_mib: peak memory as the planner says it. once: it takes minutes; its one run is timed and looked at.
     curve, value: the axis and place of a point of the scaling plots.
     """
 
@@ -43,6 +43,7 @@ class Step:
     floor_flops: float = 0.0
     target: str = ""
     predicted_mib: float | None = None
+    once: bool = False
     curve: str = ""
     value: float = 0.0
 
@@ -55,15 +56,21 @@ def measure(step: Step, device: torch.device, repeats: int, small: bool) -> dict
     long = torch.ones(2 ** (22 if small else 27), device=device)
     side = 256 if small else 8192 if device.type == "cuda" else 1024
     square, product = torch.rand(side, side, device=device), torch.empty(side, side, device=device)
-    result = step.ours()
-    runs: dict[str, Run] = {name: (lambda run=run: run(result)) for name, (run, _) in step.reference.items()}
-    runs |= {"floor": step.floor} if step.floor else {}
-    runs |= {"read": long.sum, "multiply": lambda: torch.mm(square, square, out=product)}
-    first = {name: run() for name, run in runs.items()}
-    agreement = step.check(result, first) if step.check else ""
-    del first
-    peak = peak_mib(step.ours, device)
-    seconds = race({"ours": step.ours, **runs}, repeats, device)
+    runs: dict[str, Run] = {"read": long.sum, "multiply": lambda: torch.mm(square, square, out=product)}
+    agreement = ""
+    if step.once:
+        began = time.perf_counter()
+        peak = peak_mib(step.ours, device)
+        seconds = {"ours": time.perf_counter() - began, **race(runs, repeats, device)}
+    else:
+        result = step.ours()
+        runs |= {name: (lambda run=run: run(result)) for name, (run, _) in step.reference.items()}
+        runs |= {"floor": step.floor} if step.floor else {}
+        first = {name: run() for name, run in runs.items()}
+        agreement = step.check(result, first) if step.check else ""
+        del first
+        peak = peak_mib(step.ours, device)
+        seconds = race({"ours": step.ours, **runs}, repeats, device)
     ours = seconds["ours"] * step.weight
     reference = sum(seconds[name] * weight for name, (_, weight) in step.reference.items())
     bandwidth, rate = long.nbytes / seconds["read"], 2 * side**3 / seconds["multiply"]

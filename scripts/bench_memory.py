@@ -1,22 +1,31 @@
-"""The bench of the memory planner: what it says beforehand beside what the step then takes."""
+"""The bench of memory: what the planner says beforehand beside what a step then takes, and whole bodies."""
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from math import prod
+from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import torch
-from bench_inputs import SEED, SUSPECT_SHARE, bundle, codes_of
+from bench_inputs import HOME, SEED, SUSPECT_SHARE, bundle, codes_of
 from bench_measure import Step
+from monai.transforms import Compose
 
+from monai_iltm.data.phantom3d import write_phantom3d
 from monai_iltm.engines import memory as planner
 from monai_iltm.inferers import KDEInferer
 from monai_iltm.networks import LatentPrior
 from monai_iltm.ops.likelihood import p_value
+from monai_iltm.transforms import ToImageGridd, preprocessing
 
 KEPT_GIB = 1.0
+MEASURED = Path(os.environ.get("ILTM_DATA", HOME.parent / "shared" / "data"))
+REAL = MEASURED / "sts001_wholebody_fdgpet_3d" / "test" / "STS_001_wb_suv.nii.gz"
 
 
 def memory(device: torch.device, small: bool) -> Iterator[Step]:
@@ -42,6 +51,32 @@ def memory(device: torch.device, small: bool) -> Iterator[Step]:
         least, most = planner.scoring_bytes(net, {**defaults, "image_size": size, "draws": draws}, device)
         run = scorer(net, draws, 5, torch.rand(1, 1, *size, device=device))
         yield row("scoring", f"{shown(size)}, {draws} draws x 5", run, least + min(most, KEPT_GIB * planner.GIB))
+
+
+def bodies(device: torch.device, small: bool) -> Iterator[Step]:
+    """Whole bodies from file to map in the file's own grid: a phantom, and a real FDG-PET scan where the measuring data
+    are there. A token for 8 voxels along each axis, random weights, 5 % of the tokens flagged, one level. One run."""
+    shape, draws = ((32, 32, 32), 2) if small else ((208, 168, 216), 60)
+    with tempfile.TemporaryDirectory() as folder:
+        data = write_phantom3d(folder, training=1, testing=0, clean=0, shape=shape).parent
+        volumes = {"phantom": next(data.glob("images/*"))}
+        if REAL.is_file() and not small:
+            volumes["real scan"] = REAL
+        for name, path in volumes.items():
+            shape = nib.load(path).shape
+            size = [8 * -(-n // 8) for n in shape]
+            transform = preprocessing(size, 1, (0, 15))
+            image = transform({"image": str(path)})["image"].as_tensor()
+            score = scorer(pair(size, "any", device), draws, 5, image[None].to(device))
+
+            def run(transform: Compose = transform, path: Path = path, score: Any = score) -> Any:
+                item = transform({"image": str(path)})
+                item["pred"] = score().surprise[0].cpu()
+                return ToImageGridd(["pred"], transform)(item)["pred"]
+
+            yield Step(
+                f"whole body, {name}", f"{shown(shape)}, {draws} draws x 5", run, once=True, target="<= 8192 MiB"
+            )
 
 
 def row(name: str, size: str, run: Callable[[], Any], predicted: float) -> Step:
