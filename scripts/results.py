@@ -136,9 +136,8 @@ def _tables(name: str, title: str, presets: tuple[str, ...], folder: RunFolder) 
         lines[-1] += f"{effort['threads']} thread(s)."
         lines += ["", "```", effort["command"], "```"]
     lines += ["", *_table(_rows(folder))]
-    for other in sorted(RUNS.glob(f"{name}-*")):
-        once_more = RunFolder(other)
-        told = read_json(other / "effort.json")
+    for other in sorted(path.parent for path in RUNS.glob(f"{name}-*/effort.json")):
+        once_more, told = RunFolder(other), read_json(other / "effort.json")
         lines += ["", f"Again, {told['minutes']} minutes:", "", "```", told["command"], "```", ""]
         lines += _table([row for row in _rows(once_more) if row[""] not in TRIVIAL.values()])
     for title, rows in (("Kinds reported apart:", _apart(folder)), ("Each kind of anomaly alone:", _kinds(folder))):

@@ -104,6 +104,7 @@ TINY = {"num_codes": 8, "code_features": 4, "vqvae_epochs": 1, "prior_epochs": 1
 TINY |= {"vqvae_batch_size": 2, "prior_batch_size": 2, "draws": 2, "decodes": 1, "max_rounds": 2, "bracket": False}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mvtec", "autopet"])
 def test_the_real_sets_layouts_run_two_rounds_in_tiny_trees(name, smallest_networks, request, tmp_path):
     """From the sets' own folders through every stage: what the overlay says, with tiny networks."""

@@ -15,6 +15,15 @@ from monai_iltm import __main__ as cli
 from monai_iltm.data.errors import InputError
 from monai_iltm.data.images import write_image
 
+PATIENCE = 300
+
+TINY = {"vqvae_epochs": 1, "prior_epochs": 1, "max_rounds": 1, "draws": 2, "decodes": 1}
+TINY |= {"augmented_versions": 0, "prior_width": 16, "prior_depth": 1, "bracket": False}
+
+
+def shell(*words: str) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False, timeout=PATIENCE)
+
 
 def pictures(folder: Path, count: int = 3) -> Path:
     for index in range(count):
@@ -83,9 +92,7 @@ def test_phantoms(tmp_path, capsys):
 
 @pytest.mark.slow
 def test_a_mistake_is_one_line_on_the_shell(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-m", "monai_iltm", "status", str(tmp_path)], capture_output=True, text=True, check=False
-    )
+    done = shell("-m", "monai_iltm", "status", str(tmp_path))
     assert done.returncode == 1
     lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert lines == [f"error: {tmp_path} is no run folder: it holds no run.json"]
@@ -93,20 +100,30 @@ def test_a_mistake_is_one_line_on_the_shell(tmp_path):
 
 
 @pytest.mark.slow
+def test_run_and_the_command_that_it_shows_are_one_run(tmp_path):
+    """The second finds the first one's run with equal settings, else it would refuse it by name."""
+    cli.phantom("2d", str(tmp_path / "data"), training=4, testing=2, clean=0)
+    told = [part for key, value in TINY.items() for part in (f"--{key}", str(value))]
+    done = shell("-m", "monai_iltm", "run", "phantom2d", str(tmp_path / "data"), str(tmp_path / "run"), *told)
+    assert done.returncode == 0, done.stderr[-2000:]
+    record = tmp_path / "run" / "round_00" / "round.json"
+    before, line = record.stat().st_mtime_ns, next(s for s in done.stdout.splitlines() if "monai.bundle run" in s)
+    done = shell(*shlex.split(line)[1:])
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert record.stat().st_mtime_ns == before
+
+
+@pytest.mark.slow
 def test_several_processes_are_one_run_and_one_line_of_error(tmp_path):
     """Two processes share a tiny run; a mistake that both find is told plainly, without torchrun's own page."""
-    words = [sys.executable, "-m", "monai_iltm", "run", "--preset", "phantom2d", "--processes", "2"]
-    told = [*words, "--data", str(tmp_path / "none"), "--out", str(tmp_path / "run")]
-    done = subprocess.run(told, capture_output=True, text=True, check=False)
+    words = ["-m", "monai_iltm", "run", "--preset", "phantom2d", "--processes", "2"]
+    done = shell(*words, "--data", str(tmp_path / "none"), "--out", str(tmp_path / "run"))
     assert done.returncode == 1
     assert "torchrun --standalone --nproc_per_node 2 -m monai.bundle run" in done.stdout
     assert "none" in next(line for line in done.stderr.splitlines() if line.startswith("error: "))
     assert "Traceback" not in done.stderr
-    tiny = {"vqvae_epochs": 1, "first_prior_epochs": 1, "prior_epochs": 1, "max_rounds": 1, "draws": 2, "decodes": 1}
-    tiny |= {"augmented_versions": 0, "prior_width": 16, "prior_depth": 1, "bracket": False}
     cli.phantom("2d", str(tmp_path / "data"), training=4, testing=2, clean=0)
-    told = [*words, "--data", str(tmp_path / "data"), "--out", str(tmp_path / "run")]
-    told += [part for key, value in tiny.items() for part in (f"--{key}", str(value))]
-    done = subprocess.run(told, capture_output=True, text=True, check=False)
+    told = [part for key, value in TINY.items() for part in (f"--{key}", str(value))]
+    done = shell(*words, "--data", str(tmp_path / "data"), "--out", str(tmp_path / "run"), *told)
     assert done.returncode == 0, done.stderr[-2000:]
     assert (tmp_path / "run" / "round_00" / "round.json").is_file()

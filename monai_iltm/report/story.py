@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -121,7 +120,7 @@ def _json(path: str | Path) -> dict[str, Any]:
     """The object in a JSON file; empty where the file is missing or half-written by a run in progress."""
     try:
         content = read_json(path)
-    except (OSError, json.JSONDecodeError):
+    except (OSError, InputError):
         return {}
     return content if isinstance(content, dict) else {}
 

@@ -24,7 +24,9 @@ from monai_iltm.engines.stages import config_files
 PROJECT = Path(__file__).resolve().parents[2]
 BUNDLES = sorted(path for path in (PROJECT / "bundles").iterdir() if path.is_dir())
 CONFIGS = [
-    pytest.param(bundle, config, id=f"{bundle.name}-{config}")
+    pytest.param(
+        bundle, config, id=f"{bundle.name}-{config}", marks=[pytest.mark.slow] if bundle.name == "iltm" else []
+    )
     for bundle in BUNDLES
     for config in ("train", "inference", "evaluate")
     if (bundle / "configs" / f"{config}.json").is_file()

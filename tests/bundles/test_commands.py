@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow  # a command takes some seconds to import all it needs
 VQVAE = Path(__file__).resolve().parents[2] / "bundles" / "vqvae"
 
 
@@ -22,10 +23,7 @@ def test_training_by_command(command, tiny, tmp_path):
     assert "VQ-VAE" in done.stderr
 
 
-SLOW = pytest.mark.slow  # a command takes some seconds to import all it needs
-
-
-@pytest.mark.parametrize("mistake", ["name", pytest.param("folder", marks=SLOW), pytest.param("weights", marks=SLOW)])
+@pytest.mark.parametrize("mistake", ["name", "folder", "weights"])
 def test_a_mistake_is_one_plain_line(command, tiny, tmp_path, mistake):
     file = tmp_path / "file"
     file.touch()

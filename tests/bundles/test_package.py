@@ -17,6 +17,7 @@ from monai_iltm.data.contamination import sha256
 from monai_iltm.data.documents import read_json
 from monai_iltm.data.phantom3d import write_phantom3d
 
+pytestmark = pytest.mark.slow  # a whole run in 3D
 BUNDLES = Path(__file__).resolve().parents[2] / "bundles"
 SETTINGS = {
     "spatial_dims": 3,
@@ -73,7 +74,6 @@ def test_it_keeps_the_contract(packaged):
     assert (inferer.draws, inferer.decodes) == (2, 2)
 
 
-@pytest.mark.slow
 def test_it_scores_a_new_volume_alone(packaged, command, tmp_path):
     """From its own folder, and from an empty one, by nothing but its path."""
     rng = np.random.default_rng(0)

@@ -164,6 +164,11 @@ def test_a_locked_region_is_checked_like_a_mask(data, key):
     assert f"{key}: missing file" in str(caught.value)
 
 
+def test_limits_hold_every_image_to_the_model(data):
+    with pytest.raises(InputError, match="intensities out of range"):
+        load_cases(data, datalist=datalist_of(data), limits={"value_range": (0, 1)})
+
+
 def test_bad_cases_are_left_out_and_printed_on_demand(data, capsys):
     spoil(data)
     assert [case["case"] for case in load_cases(data, datalist=datalist_of(data), skip_bad=True)] == ["a"]

@@ -11,7 +11,7 @@ from monai_iltm.data.checks import Problem, check_cases, format_problems, requir
 from monai_iltm.data.errors import InputError
 from monai_iltm.data.images import write_image
 from monai_iltm.data.layouts import folder_cases
-from monai_iltm.data.prepare import prepare
+from monai_iltm.data.prepare import image_limits, prepare
 
 PIXDIM, SROW_X, SROW_Y = 76 + 4, 280, 296  # byte offsets of spacing and affine in a NIfTI-1 header
 AFFINE = np.diag([2.0, 2, 3, 1])
@@ -149,6 +149,21 @@ def test_constant_and_small_images(pictures):
     assert found(pictures, min_size=(15, 19))[0] == ("flat.png", "constant image")
     assert ("ok0.png", "image too small") in found(pictures, min_size=(15, 19))
     assert ("ok0.png", "wrong number of dimensions") in found(pictures, min_size=(8, 8, 8))
+
+
+@pytest.mark.parametrize(
+    ("size", "factor", "resize", "what"),
+    [
+        ((16, 18), 2, False, set()),
+        ((16, 17), 1, False, {"image too large"}),
+        ((16, 17), 1, True, set()),
+        ((34, 34), 17, False, {"image too small"}),
+        ((34, 34), 17, True, {"image too small"}),
+    ],
+)
+def test_a_models_grid_says_what_fits(pictures, size, factor, resize, what):
+    """Pictures of 16 x 18."""
+    assert {told for _, told in found(pictures, **image_limits(size, factor, resize=resize))} == what
 
 
 def test_other_channels_than_the_models(pictures):

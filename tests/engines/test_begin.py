@@ -10,7 +10,7 @@ from monai_iltm.data.cases import read_datalist
 from monai_iltm.data.documents import read_csv, read_json, write_json
 from monai_iltm.data.errors import InputError
 from monai_iltm.data.images import read_image, write_image
-from monai_iltm.engines.begin import begin_run
+from monai_iltm.engines.begin import FREE, begin_run
 
 SETTINGS = {"seed": 5, "num_codes": 16, "max_rounds": 2, "tolerance": 0.01, "dataset_dir": "x", "false_alarm": 0.02}
 
@@ -51,7 +51,9 @@ def test_a_run_begins_with_its_record_and_datalist(data):
 
 def test_the_same_run_goes_on(data):
     first = read_json(begin(data).record)
-    free = {"max_rounds": 9, "tolerance": 0.5, "dataset_dir": "y", "skip_bad": True}
+    free = {"max_rounds": 9, "tolerance": 0.5, "dataset_dir": "y", "skip_bad": True, "settled_overlap": 0.5}
+    free |= {"expected_range": [0, 9], "bracket": True, "tracking": "x", "cache_rate": 0.1, "keep_gib": 3.0}
+    assert free.keys() == set(FREE)
     assert read_json(begin(data, settings={**SETTINGS, **free}).record) == first
 
 

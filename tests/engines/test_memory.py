@@ -139,6 +139,13 @@ def test_features_are_kept_as_far_as_there_is_room(run, machine, monkeypatch):
     assert chosen["keep_gib"] == pytest.approx(features, abs=0.006)
 
 
+def test_features_are_kept_no_further_than_there_is_room(run, machine, monkeypatch):
+    machine(8)
+    monkeypatch.setattr(memory, "scoring_bytes", lambda *_: (2.0 * memory.GIB, 3.0 * memory.GIB))
+    assert plan(run)["keep_gib"] == 3.0
+    assert plan(run, memory_gib=4.5)["keep_gib"] == 1.5
+
+
 @pytest.mark.parametrize("order", ["raster", "any"])
 def test_the_line_through_small_tries_meets_a_larger_one(order, monkeypatch):
     """Predicted from at most half the size, the tensors of the whole step are met within a quarter."""

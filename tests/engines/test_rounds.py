@@ -188,10 +188,10 @@ def test_a_run_that_dies_at_any_file_goes_on_to_the_same_end(iltm, reference, ph
         replace(source, target)
 
     workflow = iltm(phantom)
-    monkeypatch.setattr(os, "replace", dying)
-    with pytest.raises(Killed):
-        workflow.run()
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", dying)
+        with pytest.raises(Killed):
+            workflow.run()
     assert not workflow.folder.round(1).record.exists()
     again = iltm(phantom)
     again.run()

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from ignite.engine import Engine
 from monai.data import DataLoader, Dataset, decollate_batch
 from monai.transforms import Compose
 
@@ -109,15 +110,11 @@ def test_without_a_threshold_there_is_no_mask(tmp_path):
 
 
 def test_the_bar_counts_the_cases_that_all_processes_have_taken(tmp_path, capsys):
-    state, claims = State([], []), ResultFolder(tmp_path).claims
-    state.epoch_length = 4
-    evaluator, bar = Evaluator(state), CaseProgress("round 0: testing maps", tmp_path)
-    bar.open(evaluator)
+    claims = ResultFolder(tmp_path).claims
     claims.mkdir()
-    for case in "abc":
-        (claims / case).touch()
-    bar.move(evaluator)
-    bar.close(evaluator)
+    engine = Engine(lambda _, case: (claims / case).touch())
+    CaseProgress("round 0: testing maps", tmp_path).attach(engine)
+    engine.run(list("abcc"))
     told = capsys.readouterr().err
     assert "round 0: testing maps" in told
     assert "3/4" in told

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
+from ignite.engine import Engine
 from mlflow.tracking import MlflowClient
 
 from monai_iltm.data.documents import write_csv, write_json
@@ -25,8 +25,10 @@ def begun(path: Path, started: str = "2026-01-01") -> RunFolder:
 
 
 def tell(run: RunFolder, index: int, address: str) -> None:
-    engine = SimpleNamespace(state=SimpleNamespace(epoch=index + 1))
-    MLflowRounds(run, {"num_codes": 64, "long": "x" * 900}, address)(engine)
+    engine = Engine(lambda *_: None)
+    MLflowRounds(run, {"num_codes": 64, "long": "x" * 900}, address).attach(engine)
+    engine.load_state_dict({"epoch": index, "epoch_length": 1, "max_epochs": index + 1})
+    engine.run([None])
 
 
 def runs(address: str) -> dict[str, list]:

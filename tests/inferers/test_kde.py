@@ -59,7 +59,7 @@ def naive_map(net: LatentPrior, image: Tensor, inferer: KDEInferer, alphas: list
     generator = inferer._generator(image)
     maps = []
     for suspect in naive_suspects(net, tokens, alphas, inferer.looks):
-        healed = heal(net.transformer, tokens, suspect, inferer.draws, generator)[:, 0]
+        healed = heal(net.transformer, tokens, suspect, inferer.draws, generator, inferer.at_once)[:, 0]
         dice, recons = torch.Generator().manual_seed(generator.initial_seed() + 1), []
         width = vqvae.decode_trunk(vqvae.embed(tokens.view(1, *grid))).shape[1]
         masks = torch.rand(inferer.decodes, width, generator=dice) >= vqvae.head_dropout
@@ -75,10 +75,10 @@ def naive_map(net: LatentPrior, image: Tensor, inferer: KDEInferer, alphas: list
 
 @pytest.mark.parametrize("order", ["raster", "any"])
 @pytest.mark.parametrize(("grid", "channels"), SHAPES)
-@pytest.mark.parametrize(("levels", "blur"), [((1.0,), 0.0), ((0.6, 1.5), 0.8)])
-def test_the_map_is_flag_heal_decode_and_density(pair, order, grid, channels, levels, blur):
+@pytest.mark.parametrize(("levels", "blur", "at_once"), [((1.0,), 0.0, 1), ((0.6, 1.5), 0.8, 3)])
+def test_the_map_is_flag_heal_decode_and_density(pair, order, grid, channels, levels, blur, at_once):
     net = pair(order, grid, channels)
-    inferer = inferer_of(looks=2, bandwidth_floor=0.07, levels=levels, blur=blur)
+    inferer = inferer_of(looks=2, bandwidth_floor=0.07, levels=levels, blur=blur, at_once=at_once)
     suspect = inferer.heal(images_for(net), net).suspect
     assert 0 < suspect.sum() < suspect.numel()
     for image in images_for(net):
@@ -86,6 +86,16 @@ def test_the_map_is_flag_heal_decode_and_density(pair, order, grid, channels, le
         assert surprise.shape == (1, 1, *image.shape[1:])
         expected = naive_map(net, image[None], inferer, [0.4 * level for level in levels], blur)
         torch.testing.assert_close(surprise, expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("order", ["raster", "any"])
+@pytest.mark.parametrize(("grid", "channels"), SHAPES)
+def test_one_draw_decoded_once_is_a_normal_density_about_it(pair, order, grid, channels):
+    net = pair(order, grid, channels)
+    images = images_for(net)
+    healing = inferer_of(ALL, draws=1, decodes=1).heal(images, net)
+    density = torch.distributions.Normal(healing.mean, 0.05).log_prob(images).sum(1, keepdim=True)
+    torch.testing.assert_close(healing.surprise, -density, atol=1e-3, rtol=1e-4)
 
 
 @pytest.mark.parametrize("rule", [NONE, SOME, ALL])
@@ -265,7 +275,7 @@ def test_the_flag_rule_is_exactly_one_number(rule):
         KDEInferer(**rule)
 
 
-@pytest.mark.parametrize("name", ["draws", "decodes", "looks"])
+@pytest.mark.parametrize("name", ["draws", "decodes", "looks", "at_once"])
 def test_numbers_below_one_are_refused_at_once(name):
     with pytest.raises(ValueError, match=f"{name}=0"):
         inferer_of(**{name: 0})

@@ -39,8 +39,8 @@ def inverse(logits: Tensor, dice: Tensor) -> int:
 
 
 @torch.no_grad()
-def heal_raster_plainly(net, tokens, suspect, draws, generator) -> Tensor:
-    """One draw at a time, the whole sequence through the network for every suspect."""
+def heal_raster_plainly(net, tokens, suspect, draws, generator, at_once) -> Tensor:
+    """One draw at a time, the whole sequence through the network for every suspect; always one a step."""
     healed = tokens.repeat(draws, 1, 1)
     for b, row in enumerate(suspect):
         where = row.nonzero()[:, 0].tolist()
@@ -51,18 +51,20 @@ def heal_raster_plainly(net, tokens, suspect, draws, generator) -> Tensor:
 
 
 @torch.no_grad()
-def heal_any_plainly(net, tokens, suspect, draws, generator) -> Tensor:
-    """One draw at a time, prefix and everything filled in so far through the network for every suspect."""
+def heal_any_plainly(net, tokens, suspect, draws, generator, at_once) -> Tensor:
+    """One draw at a time, prefix and all steps filled in so far through the network for every suspect."""
     healed = tokens.repeat(draws, 1, 1)
     shape = (len(tokens), draws, int(suspect.sum(1).max()))
     noise, dice = torch.rand(shape, generator=generator), torch.rand(shape, generator=generator)
     for b, n in itertools.product(range(len(tokens)), range(draws)):
-        where = suspect[b].nonzero()[:, 0]
-        where = where[noise[b, n, : len(where)].argsort()]
+        where, keys = suspect[b].nonzero()[:, 0], noise[b, n, : int(suspect[b].sum())]
+        if at_once > 1 and len(where):
+            keys = apart(where[None], net.grid, keys[None, None])[0, 0]
+        where = where[keys.argsort()]
         prefix = net.prefix(tokens[b : b + 1], ~suspect[b : b + 1])
         for i in range(len(where)):
-            so_far = where[: i + 1]
-            logits = net.query_joint(prefix, healed[n, b, so_far][None], so_far[None])[0, i]
+            seen = torch.cat([where[: i - i % at_once], where[i : i + 1]])
+            logits = net.query_joint(prefix, healed[n, b, seen][None], seen[None])[0, -1]
             healed[n, b, where[i]] = inverse(logits, dice[b, n, i])
     return healed
 
@@ -90,13 +92,14 @@ def test_draw_code_is_the_inverse_distribution(seed, codes, spread):
     assert torch.equal(draw_code(logits.view(4, 5, codes), dice.view(4, 5)).flatten(), drawn)
 
 
+@pytest.mark.parametrize("at_once", [1, 3, 20])
 @pytest.mark.parametrize("grid", GRIDS)
 @pytest.mark.parametrize("order", ORDERS)
-def test_cached_equals_plain_healing_draw_by_draw(tiny, order, grid):
+def test_cached_equals_plain_healing_draw_by_draw(tiny, order, grid, at_once):
     net = tiny(order, grid)
     tokens, suspect = case(net)
-    cached = heal(net, tokens, suspect, 4, torch.Generator().manual_seed(3))
-    plain = PLAINLY[order](net, tokens, suspect, 4, torch.Generator().manual_seed(3))
+    cached = heal(net, tokens, suspect, 4, torch.Generator().manual_seed(3), at_once)
+    plain = PLAINLY[order](net, tokens, suspect, 4, torch.Generator().manual_seed(3), at_once)
     assert torch.equal(cached, plain)
 
 
@@ -204,8 +207,9 @@ def test_healing_writes_nothing_and_asks_for_no_gradient(tiny, order):
 def test_no_draw_and_other_shapes_are_refused(tiny, order):
     net = tiny(order)
     tokens, suspect = case(net)
-    with pytest.raises(ValueError, match="found 0"):
-        heal(net, tokens, suspect, 0)
+    for numbers in ({"draws": 0}, {"draws": 2, "at_once": 0}):
+        with pytest.raises(ValueError, match=r"found .*\b0"):
+            heal(net, tokens, suspect, **numbers)
     with pytest.raises(ValueError, match=r"\(3, 3, 4\)"):
         heal(net, tokens, suspect.unflatten(1, (3, 4)), 2)
     with pytest.raises(ValueError, match="float32"):
@@ -239,7 +243,7 @@ def test_healing_several_at_once_is_healing(tiny, seed, at_once):
     assert torch.equal(heal(net, changed, suspect, 3, torch.Generator().manual_seed(seed), at_once), healed)
 
 
-@pytest.mark.parametrize("grid", [(6, 4), (4, 2, 6)])
+@pytest.mark.parametrize("grid", [(6, 4), (4, 2, 6), (5, 3), (3, 5, 1)])
 def test_those_in_sequence_are_seldom_neighbours(grid):
     """Of all cells in order, only where a class ends can two in sequence touch."""
     cells = math.prod(grid)

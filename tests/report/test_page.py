@@ -6,11 +6,16 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from monai_iltm.data.documents import read_json, write_json
 from monai_iltm.data.errors import InputError
+from monai_iltm.data.images import write_image
 from monai_iltm.report import write_report
+from monai_iltm.report.pixels import heat_png, surprise_scale
+from monai_iltm.report.story import read_story
+from monai_iltm.report.words import METRICS
 
 
 def text_of(run: Path) -> str:
@@ -23,7 +28,8 @@ def text_of(run: Path) -> str:
 def test_a_finished_run_has_all_parts(make_run, shape, colour):
     text = text_of(make_run(shape, colour, testing=4))
     parts = ["Masks settled after 3 rounds: suspect tokens changed by 1.2 %.", "Raw intensity", "Oracle masks"]
-    parts += ["Clean training", "Worst found", "Best found", "Normal images", "Settings and versions"]
+    parts += ["Clean training", "<h2>How the masks settled</h2>", "<h2>How accurate</h2>", "<h2>Training</h2>"]
+    parts += ["Worst found", "Best found", "Normal images", "Settings and versions"]
     places = [text.index(part) for part in parts]
     assert places == sorted(places)
     assert "Research use only, not a medical device" in text
@@ -41,7 +47,31 @@ def test_it_needs_no_network_and_tells_no_path(make_run, tmp_path):
 
 
 def test_every_test_image_is_on_the_same_scale(make_run):
-    assert text_of(make_run()).count('class="bar"') == 1
+    run, base = make_run(testing=2), np.linspace(0, 4, 24 * 32, dtype=np.float32).reshape(24, 32)
+    for times, case in ((1, "testing_000"), (2, "testing_001")):
+        write_image(run / f"round_02/test/{case}_surprise.tif", times * base)
+    text, scale = text_of(run), surprise_scale(read_story(run))
+    assert text.count('class="bar"') == 1
+    assert all(heat_png(times * base, scale) in text for times in (1, 2))
+
+
+def test_the_table_holds_each_rounds_own_figures(make_run):
+    run = make_run()
+    text = text_of(run)
+    for index in range(3):
+        figures = read_json(run / f"round_{index:02d}/metrics.json")
+        (row,) = re.findall(rf"<th>Round {index}</th>(.*?)</tr>", text)
+        told = re.findall(r"<td[^>]*>(.*?)</td>", row)[3:]
+        assert told == [f"{figures[start + name]:.3f}" for name in METRICS for start in ("", "residual_")]
+
+
+def test_the_training_image_whose_mask_moved_most_is_shown(make_run):
+    run = make_run()
+    for index in (0, 2):
+        write_image(run / f"round_{index:02d}/masks/training_002.png", np.full((24, 32), index == 2))
+    moves = text_of(run).split("<h2>One training image over the rounds</h2>")[1]
+    assert "training_002" in moves
+    assert "Round 2: 100.0 %" in moves
 
 
 def test_hostile_names_are_escaped(make_run):
@@ -78,6 +108,15 @@ def test_a_missing_piece_is_no_error(make_run, missing):
     run = make_run()
     path = run / missing
     shutil.rmtree(path) if path.is_dir() else path.unlink()
+    assert "Masks settled" in text_of(run)
+
+
+@pytest.mark.parametrize(
+    "damaged", ["trivial.json", "datalist.json", "round_02/calibration.json", "round_02/metrics.json"]
+)
+def test_a_half_written_piece_is_no_error(make_run, damaged):
+    run = make_run()
+    (run / damaged).write_text((run / damaged).read_text()[:20])
     assert "Masks settled" in text_of(run)
 
 

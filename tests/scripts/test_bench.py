@@ -212,7 +212,7 @@ def test_bare_convolutions_do_the_networks_own(plain):
 @pytest.mark.slow
 def test_a_mistake_is_one_line_on_the_shell():
     command = [sys.executable, str(SCRIPTS / "bench.py"), "densty"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 1
     assert done.stderr.startswith("error: no verb 'densty': density, healing")
     assert done.stderr.count("\n") == 1

@@ -58,6 +58,29 @@ def test_tables_of_runs_that_are_gone_stay_and_notes_are_renewed(results, tmp_pa
     assert document.read_text() == written
 
 
+def test_every_row_of_a_run_stands_in_its_tables(results, tmp_path):
+    masks = {"suspect_tokens": 1, "tokens": 8, "training_mask": {"recall": 0.5, "precision": 0.25}, "verdict": None}
+    figures = {"average_precision": 0.22, "apart_average_precision": 0.33}
+    figures |= {"kind_hole_auroc": 0.44, "kind_hole_average_precision": 0.55}
+    run, again = (RunFolder(tmp_path / "runs" / name) for name in ("phantom2d", "phantom2d-again"))
+    for folder in (run, again):
+        write_json(folder.record, {"seed": 5})
+        write_json(folder.round(0).record, masks)
+    write_json(run.trivial, {"raw_intensity": {"average_precision": 0.11}})
+    write_json(run.round(0).metrics, figures)
+    write_json(run.bracket("oracle").record, {"round": 0})
+    write_json(run.bracket("oracle").metrics, {"average_precision": 0.66})
+    write_json(again.path / "effort.json", {"minutes": 3.5, "threads": 1, "command": "once more"})
+    write_json(again.round(0).metrics, {"average_precision": 0.77})
+    write_json(RunFolder(tmp_path / "runs" / "phantom2d-going_on").record, {"seed": 6})
+    results.write()
+    written = (tmp_path / "docs" / "results.md").read_text()
+    lines = ["| raw intensity |  |  |  | 0.110 |", "| round 0 | 12.5 % | 0.50 | 0.25 | 0.220 |", "Again, 3.5 minutes:"]
+    lines += ["| oracle masks |  |  |  | 0.660 |", "| round 0 | 0.330 |", "| round 0, hole | 0.440 | 0.550 |"]
+    lines += ["| round 0 | 12.5 % | 0.50 | 0.25 | 0.770 |"]
+    assert [line for line in lines if line not in written] == []
+
+
 def test_a_run_that_is_there_replaces_the_table(results, tmp_path):
     document = tmp_path / "docs" / "results.md"
     document.write_text(BEFORE)
