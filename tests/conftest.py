@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,16 @@ settings.register_profile("patient", deadline=None)  # a busy machine is no erro
 settings.load_profile("patient")
 
 DATA = Path(os.environ.get("ILTM_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
+
+
+@pytest.fixture(autouse=True)
+def own_process() -> Iterator[None]:
+    """What a workflow sets for its whole process, the path, the hook for errors and the loggers, ends with the test."""
+    path, hook, root = list(sys.path), sys.excepthook, logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    sys.path[:], sys.excepthook = path, hook
+    root.handlers[:], root.level = handlers, level
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,12 +13,6 @@ from monai_iltm.data.phantom2d import write_phantom2d
 from monai_iltm.engines.rounds import IterativeWorkflow
 
 BUNDLES = Path(__file__).resolve().parents[2] / "bundles"
-
-
-@pytest.fixture(autouse=True)
-def quiet_process(monkeypatch) -> None:
-    """Stages set the hook for errors of the whole process."""
-    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
 
 
 @pytest.fixture(scope="session")

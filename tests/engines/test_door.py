@@ -120,12 +120,7 @@ def test_an_input_error_is_found_under_all_that_it_caused(depth):
     assert plain_line(None) is None
 
 
-@pytest.fixture
-def hook(monkeypatch) -> None:
-    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
-
-
-def test_it_is_told_in_one_line_and_all_else_with_its_traceback(hook, capsys):
+def test_it_is_told_in_one_line_and_all_else_with_its_traceback(capsys):
     tell_plainly()
     error = chain(1)
     sys.excepthook(type(error), error, error.__traceback__)
@@ -139,7 +134,7 @@ def test_it_is_told_in_one_line_and_all_else_with_its_traceback(hook, capsys):
     assert "ValueError: a bug" in told
 
 
-def test_the_door_looks_at_the_command_line_and_the_folder(hook, monkeypatch, configs, tmp_path):
+def test_the_door_looks_at_the_command_line_and_the_folder(monkeypatch, configs, tmp_path):
     monkeypatch.setattr(sys, "argv", ["monai.bundle", "run", "--config_file", configs[0], "--num_codez", "3"])
     with pytest.raises(InputError, match="num_codes"):
         open_door(tmp_path / "out")
