@@ -38,13 +38,15 @@ class CodebookDecay:
 class StartOverCollapsed:
     """Gives a VQ-VAE whose encoder has collapsed new weights, at the end of an epoch; says so.
 
+    Where these collapse too, the learning rate was too high: from the second time on it is halved.
+
     Args:
         network: the ``VQVAE`` itself, not its wrapper.
         optimizer: forgets what it knows of the old weights.
         seed: of the stage; every new start has weights of its own.
         least_spread: collapsed is what has codes closer together, relative to their distance from 0. Collapsed encoders
             were seen to stay below, others to rise above 0.4 within a few epochs.
-        grace: share of the run, and three epochs at least, after which it is looked at.
+        grace: share of the run, and three epochs at least, after which a start is looked at.
     """
 
     def __init__(
@@ -57,15 +59,26 @@ class StartOverCollapsed:
     ) -> None:
         self.network, self.optimizer, self.seed = network, optimizer, seed
         self.least_spread, self.grace = least_spread, grace
+        self.last = 0  # epoch after which it started anew
 
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.EPOCH_COMPLETED, self)
 
     def __call__(self, engine: Engine) -> None:
         epoch, epochs, spread = engine.state.epoch, engine.state.max_epochs or 1, self.network.codebook.spread
-        if max(self.grace * epochs, 3) <= epoch < epochs and spread < self.least_spread:
+        if max(self.grace * epochs, 3) <= epoch - self.last < epochs - self.last and spread < self.least_spread:
             self.network.start_over(self.seed + epoch)
             self.optimizer.state.clear()
+            for group in self.optimizer.param_groups if self.last else ():
+                group["lr"] *= 0.5
             if idist.get_rank() == 0:
                 same = f"all images had nearly the same codes (spread {spread:.2g})"
-                tqdm.write(f"epoch {epoch}: {same}: the VQ-VAE starts over")
+                half = ", with half the learning rate" if self.last else ""
+                tqdm.write(f"epoch {epoch}: {same}: the VQ-VAE starts over{half}")
+            self.last = epoch
+
+    def state_dict(self) -> dict[str, int]:
+        return {"last": self.last}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        self.last = state_dict["last"]

@@ -68,11 +68,28 @@ def epochs_of(spreads: list[float]) -> tuple[list[bool], list[bool], torch.optim
 
 
 def test_a_collapsed_vqvae_starts_over_and_says_so(capsys):
-    new, unstarted, _ = epochs_of([0.01, 0.01, 0.01, 0.5, 0.02, 0.5])
-    assert new == unstarted == [False, False, True, False, True, False]
+    new, unstarted, optimizer = epochs_of([0.01, 0.01, 0.01, 0.5, 0.5, 0.5])
+    assert new == unstarted == [False, False, True, False, False, False]
     told = capsys.readouterr().out
-    assert "epoch 3: all images had nearly the same codes (spread 0.01): the VQ-VAE starts over" in told
-    assert "epoch 5" in told
+    assert told == "epoch 3: all images had nearly the same codes (spread 0.01): the VQ-VAE starts over\n"
+    assert optimizer.param_groups[0]["lr"] == 1e-3
+
+
+def test_a_start_that_collapses_again_has_time_before_and_half_the_learning_rate_after(capsys):
+    new, _, optimizer = epochs_of([0.01] * 7 + [0.02, 0.01, 0.01, 0.5])
+    assert [epoch for epoch, is_new in enumerate(new, 1) if is_new] == [3, 6, 9]
+    assert "epoch 6: all images had nearly the same codes (spread 0.01): the VQ-VAE starts over, with half" in (
+        capsys.readouterr().out
+    )
+    assert optimizer.param_groups[0]["lr"] == 1e-3 / 4
+
+
+def test_what_a_killed_training_knew_of_its_starts_is_kept():
+    network = VQVAE(2, 1, (4,), 1, num_embeddings=2, embedding_dim=1)
+    handlers = [StartOverCollapsed(network, torch.optim.Adam(network.parameters())) for _ in range(2)]
+    handlers[0].last = 7
+    handlers[1].load_state_dict(handlers[0].state_dict())
+    assert handlers[1].last == 7
 
 
 def test_the_first_tenth_may_be_what_it_is():
