@@ -84,7 +84,7 @@ def write_start(parser: ConfigParser, path: Path) -> Path:
     schedule = torch.optim.lr_scheduler.ConstantLR(optimiser, factor=1.0)
     state = {"network": network, "optimizer": optimiser, "scheduler": schedule}
     content = {name: item.state_dict() for name, item in state.items()}
-    save_in_one_step(path, {**content, "epoch": 0, "iteration": 0})
+    save_in_one_step(path, {**content, "start_over": {"last": 0}, "epoch": 0, "iteration": 0})
     return path
 
 
