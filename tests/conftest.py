@@ -6,6 +6,7 @@ import logging
 import os
 import random
 import socket
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -54,6 +55,22 @@ def free_ports() -> Callable[[int], list[str]]:
         return [str(port) for port in drawn if is_free(port)][:count]
 
     return ports
+
+
+@pytest.fixture(scope="session")
+def two_ranks() -> Callable[..., None]:
+    """Runs a command in two processes, the words and the environment of each by its rank, until both end well."""
+
+    def run(command: Callable[[int], list[str]], environment: Callable[[int], dict[str, str] | None]) -> None:
+        ranks = [subprocess.Popen(command(rank), env=environment(rank)) for rank in (0, 1)]
+        try:
+            assert [rank.wait(timeout=120) for rank in ranks] == [0, 0]
+        finally:
+            for rank in ranks:
+                rank.kill()
+                rank.wait()
+
+    return run
 
 
 @pytest.fixture(scope="session")

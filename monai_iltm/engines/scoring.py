@@ -61,6 +61,7 @@ class UnclaimedCases(Sampler[int]):
 
     def __init__(self, cases: Sequence[dict[str, Any]], output_dir: PathLike) -> None:
         self.cases, self.results = cases, ResultFolder(Path(output_dir))
+        self.taken = 0  # by all processes, as far as this one has seen: whatever stands before its own case
 
     def __len__(self) -> int:
         """Number of cases of all processes, the most that this one can get."""
@@ -68,6 +69,7 @@ class UnclaimedCases(Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         for index, case in enumerate(self.cases):
+            self.taken = index + 1
             self.results.claims.mkdir(parents=True, exist_ok=True)
             try:
                 (self.results.claims / case["case"]).touch(exist_ok=False)

@@ -66,7 +66,8 @@ class StartOverCollapsed:
 
     def __call__(self, engine: Engine) -> None:
         epoch, epochs, spread = engine.state.epoch, engine.state.max_epochs or 1, self.network.codebook.spread
-        if max(self.grace * epochs, 3) <= epoch - self.last < epochs - self.last and spread < self.least_spread:
+        due = epoch < epochs and epoch - self.last >= max(self.grace * epochs, 3)
+        if due and spread < self.least_spread:
             self.network.start_over(self.seed + epoch)
             self.optimizer.state.clear()
             for group in self.optimizer.param_groups if self.last else ():

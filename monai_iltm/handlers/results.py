@@ -72,11 +72,10 @@ class CaseProgress:
 
     Args:
         name: what the bar is called, such as "round 1: training maps".
-        output_dir: folder of the results.
     """
 
-    def __init__(self, name: str, output_dir: PathLike) -> None:
-        self.name, self.results = name, ResultFolder(Path(output_dir))
+    def __init__(self, name: str) -> None:
+        self.name = name
         self.bar: tqdm | None = None
 
     def attach(self, engine: Engine) -> None:
@@ -91,7 +90,8 @@ class CaseProgress:
 
     def move(self, engine: Engine) -> None:
         if self.bar is not None:
-            self.bar.update(len(list(self.results.claims.glob("*"))) - self.bar.n)
+            loader: Any = engine.state.dataloader  # its sampler is engines.scoring.UnclaimedCases
+            self.bar.update(loader.sampler.taken - self.bar.n)
 
     def close(self, engine: Engine) -> None:
         if self.bar is not None:

@@ -158,9 +158,8 @@ def test_readme_names_what_exists(bundle):
         known: set[str] = {"config_file", "standalone", "nproc_per_node"}
         for name in files:
             path = (bundle / name).resolve()
-            path = (
-                path if path.is_file() else PROJECT / "bundles" / "kde_inferer" / name.removeprefix("RUN/bundle/")
-            )  # what a run of iltm leaves
+            if not path.is_file():  # of what a run of iltm leaves
+                path = PROJECT / "bundles" / "kde_inferer" / name.removeprefix("RUN/bundle/")
             assert path.is_file(), line
             known |= set(json.loads(path.read_text()))
         assert files

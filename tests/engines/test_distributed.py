@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 
 import pytest
@@ -27,14 +26,8 @@ for port in sys.argv[1:]:
 
 
 @pytest.mark.slow
-def test_a_network_that_outlives_its_group_does_not_hang_two_processes(free_ports):
+def test_a_network_that_outlives_its_group_does_not_hang_two_processes(free_ports, two_ranks):
     """Where the wrapped network was the group's last owner, this hung within the first few turns."""
     command = [sys.executable, "-c", LEAVE_AND_FREE, *free_ports(12)]
     told = {**os.environ, "MASTER_ADDR": "127.0.0.1", "WORLD_SIZE": "2"}
-    ranks = [subprocess.Popen(command, env={**told, "RANK": str(rank), "LOCAL_RANK": "0"}) for rank in (0, 1)]
-    try:
-        assert [rank.wait(timeout=120) for rank in ranks] == [0, 0]
-    finally:
-        for rank in ranks:
-            rank.kill()
-            rank.wait()
+    two_ranks(lambda _: command, lambda rank: {**told, "RANK": str(rank), "LOCAL_RANK": "0"})

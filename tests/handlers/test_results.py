@@ -10,6 +10,7 @@ from monai.transforms import Compose
 from monai_iltm.data.contamination import sha256
 from monai_iltm.data.documents import read_json
 from monai_iltm.data.images import read_image, write_image
+from monai_iltm.engines.scoring import UnclaimedCases
 from monai_iltm.handlers import CaseProgress, SaveResults
 from monai_iltm.store import ResultFolder
 from monai_iltm.transforms import AnomalyMaskd, ToImageGridd, preprocessing
@@ -110,11 +111,12 @@ def test_without_a_threshold_there_is_no_mask(tmp_path):
 
 
 def test_the_bar_counts_the_cases_that_all_processes_have_taken(tmp_path, capsys):
-    claims = ResultFolder(tmp_path).claims
-    claims.mkdir()
-    engine = Engine(lambda _, case: (claims / case).touch())
-    CaseProgress("round 0: testing maps", tmp_path).attach(engine)
-    engine.run(list("abcc"))
+    cases, claims = [{"case": case} for case in "abcd"], ResultFolder(tmp_path).claims
+    loader = DataLoader(Dataset(cases), batch_size=1, sampler=UnclaimedCases(cases, tmp_path))
+    # while this process is at work on a and c, another takes b and d
+    engine = Engine(lambda _, batch: (claims / {"a": "b", "c": "d"}[batch["case"][0]]).touch())
+    CaseProgress("round 0: testing maps").attach(engine)
+    engine.run(loader)
     told = capsys.readouterr().err
     assert "round 0: testing maps" in told
     assert "3/4" in told

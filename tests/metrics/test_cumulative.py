@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
@@ -95,15 +94,8 @@ def one_rank(rank: int, folder: str) -> None:
 
 
 @pytest.mark.slow
-def test_two_ranks_see_all_cases(tmp_path: Path):
-    command = [sys.executable, __file__, str(tmp_path)]
-    ranks = [subprocess.Popen([*command, str(rank)]) for rank in range(2)]
-    try:
-        assert [rank.wait(timeout=120) for rank in ranks] == [0, 0]
-    finally:
-        for rank in ranks:
-            rank.kill()
-            rank.wait()
+def test_two_ranks_see_all_cases(two_ranks, tmp_path: Path):
+    two_ranks(lambda rank: [sys.executable, __file__, str(tmp_path), str(rank)], lambda _: None)
     expected = aupro(*ragged_cases())
     for index in range(2):
         assert read_json(tmp_path / f"rank{index}") == pytest.approx([expected] * 2, abs=1e-12)
