@@ -10,6 +10,7 @@ from typing import Any
 
 from monai.config import PathLike
 
+from monai_iltm.data.contamination import sha256
 from monai_iltm.data.documents import read_json, write_json
 from monai_iltm.data.errors import InputError
 from monai_iltm.data.images import is_volume
@@ -163,6 +164,11 @@ class RunFolder:
     def vqvae(self) -> Path:
         """Folder of stage 1: model.pt, history.csv."""
         return self.path / "vqvae"
+
+    @property
+    def tokens(self) -> Path:
+        """What stage 1's network, as it is now, makes of the training images: encoded once for all rounds."""
+        return self.vqvae / f"tokens_{sha256(self.vqvae / 'model.pt')[:12]}"
 
     @property
     def trivial(self) -> Path:

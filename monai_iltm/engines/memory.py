@@ -145,12 +145,14 @@ def scoring_bytes(network: LatentPrior, settings: Mapping[str, Any], device: tor
     @torch.no_grad()
     def attempt(batch: int, cells: Sequence[int]) -> None:
         codes = torch.zeros(batch, *cells, dtype=torch.long, device=device)
-        vqvae.decode_heads(vqvae.decode_trunk(vqvae.embed(codes)), masks)
+        with torch.autocast(device.type, torch.bfloat16, enabled=settings["amp"]):
+            vqvae.decode_heads(vqvae.decode_trunk(vqvae.embed(codes)), masks).float()
 
     decoding = line_of(attempt, several, net.grid, vqvae.factor ** len(net.grid), VOXELS, device).at(several * voxels)
     values = draws * decodes * image
     whole = values <= MOST_HELD * FLOAT
-    features = draws * vqvae.head.in_channels * (voxels / 2 ** len(net.grid)) * FLOAT
+    wide = FLOAT // 2 if settings["amp"] else FLOAT
+    features = draws * vqvae.head.in_channels * (voxels / 2 ** len(net.grid)) * wide
     density = values if whole else 2 * several * decodes * image
     healing = healing_bytes(net, settings, device).at(net.length)
     return max(healing, decoding + density) + 8 * image + LIBRARIES["scoring"], 0.0 if whole else features

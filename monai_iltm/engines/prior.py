@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 from typing import Any
 
 import ignite.distributed as idist
+import numpy as np
 import torch
 from monai.config import PathLike
 from monai.transforms import Compose
@@ -46,12 +48,16 @@ def encode_cases(
     pool_mode: str = "area",
     pool_cut: float = 0.5,
     seed: int = 0,
+    store: PathLike | None = None,
 ) -> list[dict[str, Tensor]]:
     """Tokens i64 [L] and suspect bool [L] of every case, as it is and in ``versions`` random variants.
 
     A mask (key "mask", True = suspect) goes through the same geometry as its image and is then pooled to the grid; a
     case without one has no suspect. A variant depends on seed, case id and its number alone. Several ranks share the
     work. Held in memory: 9 L bytes an entry.
+
+    ``store``: a folder for the tokens of these networks, data and settings; what lies there is not encoded again, and
+    of an image whose tokens are known its mask alone is turned. 2 L bytes an entry. None: nothing is kept.
 
     Raises InputError where the images have one and the same tokens: the VQ-VAE has collapsed.
     """
@@ -62,10 +68,19 @@ def encode_cases(
         own_share(cases), desc="encoding", unit="case", leave=False, disable=not is_main(), mininterval=redraw_seconds()
     )
     for case in bar:
-        items = _variants(preprocessing(case), str(case.get("case", case["image"])), augmentation, versions, seed)
-        images = torch.stack([item["image"] for item in items])
-        several = max(1, MOST_AT_ONCE // images[0, 0].numel())
-        tokens = torch.cat([network.tokens(part.to(device)).cpu() for part in images.split(several)])
+        name = str(case.get("case", case["image"]))
+        path = None if store is None else Path(store) / f"{name}.npy"
+        tokens = torch.from_numpy(np.load(path)).long() if path and path.is_file() else None
+        items: list[dict[str, Tensor]] = [{}]
+        if tokens is None or "mask" in case:
+            keys = ("image", "mask") if tokens is None else ("mask",)
+            items = _variants(preprocessing(case), keys, name, augmentation, versions, seed)
+        if tokens is None:
+            images = torch.stack([item["image"] for item in items])
+            several = max(1, MOST_AT_ONCE // images[0, 0].numel())
+            tokens = torch.cat([network.tokens(part.to(device)).cpu() for part in images.split(several)])
+            if path:
+                _keep(path, tokens)
         suspect = torch.zeros_like(tokens, dtype=torch.bool)
         if "mask" in items[0]:
             masks = torch.stack([item["mask"] for item in items])
@@ -119,13 +134,23 @@ def _require_alive(tokens: Tensor) -> None:
         )
 
 
+def _keep(path: Path, tokens: Tensor) -> None:
+    """Whole or not at all, whenever the process is killed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    with open(part, "wb") as file:
+        np.save(file, tokens.numpy().astype(np.uint16))  # no codebook has 65,536 codes
+    part.replace(path)
+
+
 def _variants(
-    item: dict[str, Any], case: str, augmentation: Compose | None, versions: int, seed: int
+    item: dict[str, Any], keys: tuple[str, ...], case: str, augmentation: Compose | None, versions: int, seed: int
 ) -> list[dict[str, Tensor]]:
-    """The image, and the mask where there is one, as they are and in random variants, as plain tensors."""
-    plain: dict[str, Tensor] = {
-        key: convert_to_tensor(item[key], track_meta=False) for key in ("image", "mask") if key in item
-    }
+    """The image and its mask, those of ``keys`` that are there, as they are and in random variants, as plain tensors.
+
+    A key moves alike whether the other is there or not.
+    """
+    plain: dict[str, Tensor] = {key: convert_to_tensor(item[key], track_meta=False) for key in keys if key in item}
     items = [plain]
     if augmentation is None:
         return items

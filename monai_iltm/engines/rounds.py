@@ -128,6 +128,7 @@ class IterativeWorkflow(Engine):
             prior_epochs=epochs or self.settings["prior_epochs"],
             vqvae_weights=str(self.folder.vqvae / "model.pt"),
             start_weights=str(start) if start else None,
+            token_store=str(self.folder.tokens),
         )
 
     def score(self, folder: RoundFolder, output: Path, split: str, **told: Any) -> None:

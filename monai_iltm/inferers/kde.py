@@ -58,6 +58,8 @@ class KDEInferer(Inferer):
             are compared, which the scanner's noise hides less. 0, as in the paper, compares single voxels.
         at_once: suspects that a draw fills in one step of order "any" (``ops.healing.heal``).
         seed: another seed, other draws.
+        amp: decode in bfloat16: several times faster where the device is made for it, and the map is a little rougher
+            (docs/performance.md). Tokens, flags, redrawing and density stay in float32.
         keep_gib: where the reconstructions exceed 512 MB, GiB of decoder features kept for their second making, so that
             less of the decoder runs again; the map is the same.
 
@@ -77,6 +79,7 @@ class KDEInferer(Inferer):
         blur: float = 0.0,
         at_once: int = 1,
         seed: int = 0,
+        amp: bool = False,
         keep_gib: float = 1.0,
     ) -> None:
         super().__init__()
@@ -90,7 +93,7 @@ class KDEInferer(Inferer):
         self.rules = [flag_rule(**{name: value * level for name, value in given.items()}) for level in levels]
         self.draws, self.decodes, self.looks = draws, decodes, looks
         self.bandwidth_floor, self.blur, self.at_once, self.seed = bandwidth_floor, blur, at_once, seed
-        self.keep_gib = keep_gib
+        self.amp, self.keep_gib = amp, keep_gib
 
     def __call__(self, inputs: Tensor, network: Any, *args: Any, **kwargs: Any) -> Tensor:
         """Images f32 [B, C, *S] in [0, 1] and a ``LatentPrior`` -> surprise f32 [B, 1, *S], nats."""
@@ -162,13 +165,14 @@ class KDEInferer(Inferer):
         several = max(1, MOST_AT_ONCE // (distinct.shape[1] * vqvae.factor ** len(grid)))
         order = which.argsort(stable=True)
         for start in range(0, len(distinct), several):
-            if kept is not None and start in kept:
-                features = kept[start]
-            else:
-                features = vqvae.decode_trunk(vqvae.embed(distinct[start : start + several].unflatten(1, grid)))
-                if kept is not None and sum(f.nbytes for f in (*kept.values(), features)) <= self.keep_gib * 2**30:
-                    kept[start] = features
-            images = vqvae.decode_heads(features, masks).transpose(0, 1)  # [n, d, C, *S]
+            with torch.autocast(healed.device.type, torch.bfloat16, enabled=self.amp):
+                if kept is not None and start in kept:
+                    features = kept[start]
+                else:
+                    features = vqvae.decode_trunk(vqvae.embed(distinct[start : start + several].unflatten(1, grid)))
+                    if kept is not None and sum(f.nbytes for f in (*kept.values(), features)) <= self.keep_gib * 2**30:
+                        kept[start] = features
+                images = vqvae.decode_heads(features, masks).transpose(0, 1).float()  # [n, d, C, *S]
             here = order[(which[order] >= start) & (which[order] < start + several)]
             for part in here.split(several):
                 yield images[which[part] - start].flatten(0, 1)[:, None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -49,7 +50,15 @@ class Block(nn.Module):
 
 def attend(q: Tensor, k: Tensor, v: Tensor, visible: Tensor | None = None) -> Tensor:
     """Attention of q [B, H, n, d] to k, v [B, H, m, d]; ``visible`` bool, broadcastable to [B, H, n, m]."""
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=visible)
+    return _attend(q, k, v, attn_mask=visible)
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor, **told: Any) -> Tensor:
+    """torch's attention; on a CPU its gradient takes several times as long in bfloat16 as it does in float32."""
+    if q.device.type == "cpu" and q.requires_grad and q.dtype == torch.bfloat16:
+        with torch.autocast("cpu", enabled=False):
+            return F.scaled_dot_product_attention(q.float(), k.float(), v.float(), **told).to(q.dtype)
+    return F.scaled_dot_product_attention(q, k, v, **told)
 
 
 def attend_last(q: Tensor, k: Tensor, v: Tensor, dropped: Tensor | None = None) -> Tensor:
@@ -63,7 +72,7 @@ def attend_last(q: Tensor, k: Tensor, v: Tensor, dropped: Tensor | None = None) 
     """
     n, m = q.shape[2], k.shape[2]
     if dropped is None and n == m:
-        return F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        return _attend(q, k, v, is_causal=True)
 
     def block(start: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         rows = q[:, :, start : start + ROWS]

@@ -145,6 +145,8 @@ class VQVAE(monai_vqvae.VQVAE):
         self.quantizer = VectorQuantizer(codebook)
         self.head_dropout = head_dropout
         self.factor = 2 ** len(channels)
+        # faster on CPUs and, in bfloat16, on GPUs; the results are the same up to rounding
+        self.to(memory_format={2: torch.channels_last, 3: torch.channels_last_3d}[spatial_dims])  # type: ignore[call-overload]
 
     @torch.no_grad()
     def start_over(self, seed: int) -> None:

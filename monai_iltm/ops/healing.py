@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from monai_iltm.ops.tokens import check_tokens, pack, uniform
@@ -57,14 +58,15 @@ def _heal_any(
     """Prefix form: cases with fewer suspects than others go on drawing at a position that is thrown away."""
     where, valid = pack(suspect)
     b, s = where.shape
-    order = uniform((b, draws, s), generator, tokens.device)
+    # Case by case, as if each were alone: the numbers of one do not depend on how many suspects another has.
+    pairs = [uniform((2, draws, n), generator, tokens.device) for n in suspect.sum(1).tolist()]
+    order, dice = torch.stack([F.pad(pair, (0, s - pair.shape[2])) for pair in pairs], 1)
     if at_once > 1:
         order = apart(where, transformer.grid, order)
     if valid is not None:
         order = order + 2.0 * ~valid[:, None]  # padding last, so that it can inform nothing
     order = order.argsort(-1)
     where = where[:, None].expand(-1, draws, -1).gather(2, order)  # [B, n, S]
-    dice = uniform((b, draws, s), generator, tokens.device)
     cache = transformer.draw_cache(transformer.prefix(tokens, ~suspect), draws, s)
     drawn = torch.empty(b, draws, s, dtype=torch.long, device=tokens.device)
     done = 0

@@ -16,7 +16,7 @@ def augmentation(
     gain: float = 0.0,
     spatial_dims: int = 2,
 ) -> Compose:
-    """Random affine, flips and intensity gain for "image" f32 [C, *S] in [0, 1] and "mask" [1, *S] (where present).
+    """Random affine, flips and intensity gain for "image" f32 [C, *S] in [0, 1] and "mask" [1, *S], or one of them.
 
     Args:
         rotation: largest angle in radians about every axis.
@@ -42,6 +42,6 @@ def augmentation(
     steps: list[Any] = [affine] if rotation or scale or any(moves) else []  # images that only turn stay exact
     steps += [RandFlipd(keys, prob=0.5, spatial_axis=axis, allow_missing_keys=True) for axis in flip_axes]
     if gain:
-        steps.append(RandScaleIntensityd(["image"], factors=gain, prob=1.0))
-        steps.append(ScaleIntensityRanged(["image"], 0.0, 1.0, 0.0, 1.0, clip=True))
+        steps.append(RandScaleIntensityd(["image"], factors=gain, prob=1.0, allow_missing_keys=True))
+        steps.append(ScaleIntensityRanged(["image"], 0.0, 1.0, 0.0, 1.0, clip=True, allow_missing_keys=True))
     return Compose(steps)

@@ -140,6 +140,24 @@ def test_variants_come_after_their_original_and_depend_on_seed_and_case_alone(tm
     assert any(not torch.equal(entries[1][key], entries[2][key]) for key in ("tokens", "suspect"))
 
 
+def test_kept_tokens_are_not_encoded_again_and_masks_still_move_with_their_images(tmp_path, monkeypatch):
+    network, moves, store = pair(), augmentation(rotation=0.5, shift=3.0, flip_axes=[0], gain=0.1), tmp_path / "tokens"
+    unmasked = [case_on_disk(tmp_path, "a", masked=False), case_on_disk(tmp_path, "bc", masked=False)]
+    cases = [case_on_disk(tmp_path, "a"), case_on_disk(tmp_path, "bc", masked=False)]
+
+    def encode(listed: list[dict], store: Path | None) -> list[dict]:
+        return encode_cases(network, listed, steps(), CPU, moves, 3, pool_cut=0.3, store=store)
+
+    fresh, first = encode(cases, None), encode(unmasked, store)
+    assert {path.name for path in store.iterdir()} == {"a.npy", "bc.npy"}
+    monkeypatch.setattr(network, "tokens", None)  # whoever encodes fails
+    again = encode(cases, store)
+    assert not any(entry["suspect"].any() for entry in first)
+    assert all(entry["suspect"].any() for entry in again[:4])
+    for entry, same in zip(again, fresh, strict=True):
+        assert all(torch.equal(entry[key], same[key]) for key in ("tokens", "suspect"))
+
+
 @pytest.mark.parametrize("order", ["raster", "any"])
 def test_steps_of_stage_2_lower_the_loss(order):
     network = pair(order)

@@ -54,10 +54,9 @@ def heal_raster_plainly(net, tokens, suspect, draws, generator, at_once) -> Tens
 def heal_any_plainly(net, tokens, suspect, draws, generator, at_once) -> Tensor:
     """One draw at a time, prefix and all steps filled in so far through the network for every suspect."""
     healed = tokens.repeat(draws, 1, 1)
-    shape = (len(tokens), draws, int(suspect.sum(1).max()))
-    noise, dice = torch.rand(shape, generator=generator), torch.rand(shape, generator=generator)
+    numbers = [torch.rand(2, draws, int(row.sum()), generator=generator) for row in suspect]
     for b, n in itertools.product(range(len(tokens)), range(draws)):
-        where, keys = suspect[b].nonzero()[:, 0], noise[b, n, : int(suspect[b].sum())]
+        where, (keys, dice) = suspect[b].nonzero()[:, 0], numbers[b][:, n]
         if at_once > 1 and len(where):
             keys = apart(where[None], net.grid, keys[None, None])[0, 0]
         where = where[keys.argsort()]
@@ -65,7 +64,7 @@ def heal_any_plainly(net, tokens, suspect, draws, generator, at_once) -> Tensor:
         for i in range(len(where)):
             seen = torch.cat([where[: i - i % at_once], where[i : i + 1]])
             logits = net.query_joint(prefix, healed[n, b, seen][None], seen[None])[0, -1]
-            healed[n, b, where[i]] = inverse(logits, dice[b, n, i])
+            healed[n, b, where[i]] = inverse(logits, dice[i])
     return healed
 
 
