@@ -188,18 +188,20 @@ class Convolutions(TorchFunctionMode):
         return output
 
 
-def bare_convolutions(run: Callable[[], Any], backward: bool = False) -> Callable[[], None]:
+def bare_convolutions(run: Callable[[], Any], backward: bool = False, amp: bool = False) -> Callable[[], None]:
     """The 2D convolutions that one ``run`` makes, on their own: no bias, activation, dropout or norm.
 
-    With ``backward`` also their gradients, of the weights always, of the input where the run needed it.
+    With ``backward`` also their gradients, of the weights always, of the input where the run needed it; with ``amp`` in
+    bfloat16, as autocast has it.
     """
     with Convolutions(backward) as seen:
         run()
 
     def floor() -> None:
         for function, inputs, wanted, gradient in seen.calls:
-            output = function(*inputs)
+            with torch.autocast(gradient.device.type, torch.bfloat16, enabled=amp):
+                output = function(*inputs)
             if backward:
-                torch.autograd.grad(output, wanted, gradient)
+                torch.autograd.grad(output, wanted, gradient.to(output.dtype))
 
     return floor

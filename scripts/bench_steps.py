@@ -30,6 +30,7 @@ from monai_iltm.ops.healing import heal
 from monai_iltm.ops.likelihood import token_log_likelihood
 
 DENSITY_OPERATIONS = 25  # a value: moments, squared distance, minimum, and the exponential as a polynomial
+ROUGH = 0.05  # of the largest value, by which an image decoded in bfloat16 may differ
 NATS = 1e-3  # by which a log-density or log-likelihood may differ from the reference's
 
 
@@ -109,7 +110,8 @@ def healing_step(
 def decode(device: torch.device, small: bool) -> Iterator[Step]:
     """Images of the healed tokens, as the inferer makes them: the trunk once a draw, the head once a dropout pass.
     Reference: a whole decode for every image. Floor: our convolutions on their own, without bias or activation. All
-    three do a few draws and are scaled alike. Told beside them: how far one token reaches, in pixels, and the share of
+    three do a few draws and are scaled alike; ours also in bfloat16 (`amp`), floor alike, the reference in float32.
+    Told beside them: how far one token reaches, in pixels, and the share of
     the image within reach of 5 % suspects. That share, and the margin that its own convolutions need, is what decoding
     the suspects' surroundings alone, exactly, would still have to do."""
     size, widths, draws, decodes, few = (32, (8, 8, 16), 6, 2, 3) if small else (256, (128, 128, 256), 60, 5, 4)
@@ -117,11 +119,12 @@ def decode(device: torch.device, small: bool) -> Iterator[Step]:
         vqvae = VQVAE(2, 1, widths, layers, num_embeddings=256, embedding_dim=widths[0])
         grid = token_grid((size, size), vqvae)
         network = LatentPrior(vqvae, MaskedTransformer(256, grid, 8, 1, 1, "any")).to(device).eval()
-        step = decode_step(network, codes_of(network.transformer, few, network.transformer.length), draws, decodes)
-        floor = plain.bare_convolutions(step.ours)
-        told = in_reach(network.vqvae, grid)
-        check = partial(both, step.check, told)
-        yield replace(step, name=f"decode, residual layers: {layers}", floor=floor, check=check)
+        codes, told = codes_of(network.transformer, few, network.transformer.length), in_reach(network.vqvae, grid)
+        for amp in (False, True):
+            step = decode_step(network, codes, draws, decodes, amp=amp)
+            floor = plain.bare_convolutions(step.ours, amp=amp)
+            name, check = named(f"decode, residual layers: {layers}", amp), partial(both, step.check, told)
+            yield replace(step, name=name, floor=floor, check=check)
 
 
 @torch.no_grad()
@@ -140,14 +143,20 @@ def in_reach(vqvae: VQVAE, grid: Sequence[int]) -> str:
     return f"a token reaches {pixels} pixels, suspects {' or '.join(shares)} of the image"
 
 
+def named(name: str, amp: bool) -> str:
+    return f"{name}, bfloat16" if amp else name
+
+
 def both(check: Any, told: str, ours: Tensor, plainly: dict[str, Any]) -> str:
     return f"{check(ours, plainly)}; {told}"
 
 
-def decode_step(network: LatentPrior, codes: Tensor, draws: int, decodes: int, seed: int = SEED) -> Step:
+def decode_step(
+    network: LatentPrior, codes: Tensor, draws: int, decodes: int, seed: int = SEED, amp: bool = False
+) -> Step:
     """Decoding of codes i64 [n, L], all different, in the order of the inferer, which sorts them."""
     codes, grid = torch.unique(codes, dim=0), network.transformer.grid
-    inferer, weight = KDEInferer(draws, decodes, alpha=SUSPECT_SHARE), draws / len(codes)
+    inferer, weight = KDEInferer(draws, decodes, alpha=SUSPECT_SHARE, amp=amp), draws / len(codes)
 
     @torch.no_grad()
     def ours() -> Tensor:
@@ -157,7 +166,8 @@ def decode_step(network: LatentPrior, codes: Tensor, draws: int, decodes: int, s
         return plain.decode_each(network.vqvae, codes.unflatten(1, grid), decodes, seed + 1)
 
     def check(ours: Tensor, plainly: dict[str, Any]) -> str:
-        return agree("images", ours, plainly["decode"], 1e-4 * float(plainly["decode"].abs().max()))
+        allowed = ROUGH if amp else 1e-4
+        return agree("images", ours, plainly["decode"], allowed * float(plainly["decode"].abs().max()))
 
     return Step(
         "decode",
@@ -213,32 +223,44 @@ def likelihood(device: torch.device, small: bool) -> Iterator[Step]:
 
 
 def train(device: torch.device, small: bool) -> Iterator[Step]:
-    """One training step of the VQ-VAE and of the prior, preset phantom2d. Floor: the VQ-VAE's convolutions on their
-    own, forward and backward; all matrix products of the prior's step, the optimiser's too. There is no reference."""
+    """One training step of the VQ-VAE and of the prior, preset phantom2d, in float32 and in bfloat16 (`amp`). Floor: the
+    VQ-VAE's convolutions on their own, forward and backward; all matrix products of the prior's step, the optimiser's
+    too, at the rate of float32. There is no reference."""
     count, size, several = (2, 16, 2) if small else (16, 64, 8)
     settings = read_json(HOME / "configs" / "phantom2d.json") | {"image_size": [size, size]}
     parser = bundle(**settings)
     network = parser.get_parsed_content("network_def").to(device).train()
     vqvae, net, picture = network.vqvae, network.transformer, torch.rand(count, 1, size, size, device=device)
-    one: Any = SimpleNamespace(state=SimpleNamespace(device=device), network=vqvae, amp=False)
+    suspect = (torch.rand(count, net.length) < SUSPECT_SHARE).to(device)
+    batch = {"tokens": codes_of(net, count, net.length), "suspect": suspect}
+    one, other, step = trainer(vqvae, device), trainer(PriorObjective(net), device), PriorStep()
     one.optimizer = torch.optim.Adam(vqvae.parameters(), parser["vqvae_learning_rate"])
-    one.loss_function = ReconstructionLoss(parser["spectral_weight"])
-    yield Step(
-        "VQ-VAE step",
-        f"batch {count} of {size} x {size}, widths {parser['vqvae_widths']}",
-        lambda: vqvae_step(one, {"image": picture}),
-        floor=plain.bare_convolutions(lambda: vqvae(picture), backward=True),
-    )
-    other: Any = SimpleNamespace(state=SimpleNamespace(device=device), network=PriorObjective(net), amp=False)
-    other.optimizer, step = MuonAdamW(net), PriorStep()
-    batch = {"tokens": codes_of(net, count, net.length), "suspect": torch.rand(count, net.length) < SUSPECT_SHARE}
+    one.loss_function, other.optimizer = ReconstructionLoss(parser["spectral_weight"]), MuonAdamW(net)
 
-    def steps() -> None:
+    def reconstruct(amp: bool) -> None:
+        one.amp = amp
+        vqvae_step(one, {"image": picture})
+
+    def predict(amp: bool) -> None:
+        other.amp = amp
         for other.state.iteration in range(1, several + 1):  # each draws the length of its prefix
             step(other, batch)
 
+    for amp in (False, True):
+        yield Step(
+            named("VQ-VAE step", amp),
+            f"batch {count} of {size} x {size}, widths {parser['vqvae_widths']}",
+            partial(reconstruct, amp),
+            floor=plain.bare_convolutions(lambda: vqvae(picture), backward=True, amp=amp),
+        )
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        steps()
+        predict(False)
     flops = counter.get_total_flops() / several
     told = f"batch {count}, L = {net.length}, {shape_of(net)}; mean of {several} steps"
-    yield Step("prior step", told, steps, weight=1 / several, floor_flops=flops)
+    for amp in (False, True):
+        yield Step(named("prior step", amp), told, partial(predict, amp), weight=1 / several, floor_flops=flops)
+
+
+def trainer(network: Any, device: torch.device) -> Any:
+    """What a training step reads of MONAI's trainer; the optimiser and the rest are put to it."""
+    return SimpleNamespace(state=SimpleNamespace(device=device), network=network)

@@ -39,7 +39,7 @@ def image(device: torch.device, small: bool) -> Iterator[Step]:
         vqvae.codebook.embedding.weight.copy_(features[chosen])
         tokens = network.tokens(picture)
         alpha = float(p_value(net(tokens), tokens).quantile(SUSPECT_SHARE))
-    as_published = {"alpha": alpha, "threshold_times_uniform": None, "levels": [1.0], "at_once": 1}
+    as_published = {"alpha": alpha, "threshold_times_uniform": None, "levels": [1.0], "at_once": 1, "amp": False}
     inferer = bundle(**as_published, **tiny).get_parsed_content("train::inferer")
     seed, voxels = inferer._generator(picture[0]).initial_seed(), spread_out(size * size, few_voxels)
 
@@ -77,6 +77,13 @@ def image(device: torch.device, small: bool) -> Iterator[Step]:
         check=check,
         target=">= 100 x",
     )
+    rough = bundle(**as_published | {"amp": True}, **tiny).get_parsed_content("train::inferer")
+
+    def compare(ours: Any, _: Any) -> str:
+        difference = (ours.surprise - inferer.heal(picture, network).surprise).abs()
+        return f"nats, against float32: mean {difference.mean():.2g}, largest {difference.max():.2g}"
+
+    yield Step("image, bfloat16", "the same", lambda: rough.heal(picture, network), check=compare)
 
 
 def scaling(device: torch.device, small: bool) -> Iterator[Step]:
