@@ -14,8 +14,10 @@ from importlib import metadata, util
 from pathlib import Path
 from typing import Any
 
+import bench_machines as sharing
 import bench_memory as needs
 import bench_steps as steps
+import bench_train as training
 import bench_whole as whole
 import fire
 import matplotlib
@@ -37,11 +39,12 @@ VERBS = {
         steps.healing,
         steps.decode,
         steps.likelihood,
-        steps.train,
+        training.train,
         whole.image,
         whole.scaling,
         needs.memory,
         needs.bodies,
+        sharing.machines,  # last: it reads what bodies wrote
     )
 }
 COLUMNS = {
@@ -59,6 +62,7 @@ COLUMNS = {
     "target": "target",
     "agreement": "agreement",
 }
+OWN_COLUMNS = {"machines": sharing.COLUMNS}
 HEAD = """# Performance
 
 Written by `python scripts/bench.py write` from what `python scripts/bench.py all` measured. Our code, a plain reference
@@ -78,8 +82,9 @@ def bench(
     out: str = str(HOME / "runs" / "bench"),
     docs: str = str(HOME / "docs"),
 ) -> None:
-    """Measure one of density, healing, decode, likelihood, train, image, scaling, memory, bodies, or all of them into
-    OUT/VERB.json; or write DOCS/performance.md from these files. --small takes tiny sizes, whose times say nothing."""
+    """Measure one of density, healing, decode, likelihood, train, image, scaling, memory, bodies, machines, or all of
+    them into OUT/VERB.json; or write DOCS/performance.md from these files. --small takes tiny sizes, whose times say
+    nothing."""
     if verb == "write":
         return write(Path(out), Path(docs))
     if verb not in (*VERBS, "all"):
@@ -91,11 +96,13 @@ def bench(
     torch.backends.cudnn.allow_tf32 = False  # convolutions in float32, as matrix products are
     for name in VERBS if verb == "all" else (verb,):
         torch.manual_seed(SEED)
-        record = environment(where, threads) | {"repeats": repeats, "small": small, "rows": []}
-        print(conditions(record), *table([]), sep="\n", flush=True)
-        for step in VERBS[name](where, small):
-            record["rows"].append(measure(step, where, repeats, small))
-            print(table(record["rows"])[-1], flush=True)
+        times = 1 if name == "machines" else repeats
+        record = environment(where, threads) | {"repeats": times, "small": small, "rows": []}
+        print(conditions(record), *table(name, []), sep="\n", flush=True)
+        more = {"out": Path(out)} if name == "machines" else {}
+        for step in VERBS[name](where, small, **more):
+            record["rows"].append(step if isinstance(step, dict) else measure(step, where, repeats, small))
+            print(table(name, record["rows"])[-1], flush=True)
         write_json(Path(out) / f"{name}.json", record)
 
 
@@ -115,17 +122,17 @@ def environment(device: torch.device, threads: int) -> dict[str, Any]:
 
 def conditions(record: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {version or 'absent'}" for name, version in record["versions"].items())
-    told = (
-        f"Device {record['device']}, CPU {record['cpu_model']}, threads: {record['threads']}; {versions}; medians of "
-    )
-    return told + f"{record['repeats']} repeats." + (" Tiny sizes: these times say nothing." if record["small"] else "")
+    told = f"Device {record['device']}, CPU {record['cpu_model']}, threads: {record['threads']}; {versions}; "
+    told += f"medians of {record['repeats']} repeats." if record["repeats"] > 1 else "one run."
+    return told + (" Tiny sizes: these times say nothing." if record["small"] else "")
 
 
-def table(rows: list[dict[str, Any]]) -> list[str]:
+def table(verb: str, rows: list[dict[str, Any]]) -> list[str]:
     """Markdown: two lines of head and a line a row."""
-    lines = [[COLUMNS[key] for key in COLUMNS], ["---"] * len(COLUMNS)]
+    columns = OWN_COLUMNS.get(verb, COLUMNS)
+    lines = [[columns[key] for key in columns], ["---"] * len(columns)]
     for row in rows:
-        lines.append([short(row[key]) if isinstance(row[key], float) else row[key] or "" for key in COLUMNS])
+        lines.append([short(row[key]) if isinstance(row[key], float) else str(row[key] or "") for key in columns])
     return ["| " + " | ".join(cells) + " |" for cells in lines]
 
 
@@ -141,10 +148,14 @@ def write(out: Path, docs: Path) -> None:
     parts = [HEAD]
     for name, record in records.items():
         rows = record["rows"]
-        rates = (statistics.median(row[key] for row in rows) for key in ("read_gb_per_s", "matmul_gflop_per_s"))
-        line = conditions(record) + " Measured: {:.3g} GB/s, {:,.0f} GFLOP/s.".format(*rates)
+        line = conditions(record)
+        if name not in OWN_COLUMNS:
+            rates = (statistics.median(row[key] for row in rows) for key in ("read_gb_per_s", "matmul_gflop_per_s"))
+            line += " Measured: {:.3g} GB/s, {:,.0f} GFLOP/s.".format(*rates)
         parts += [f"## {name.capitalize()}", inspect.getdoc(VERBS[name]) or "", line]
-        parts.append("![Time against size](performance_scaling.png)" if name == "scaling" else "\n".join(table(rows)))
+        parts.append(
+            "![Time against size](performance_scaling.png)" if name == "scaling" else "\n".join(table(name, rows))
+        )
     docs.mkdir(parents=True, exist_ok=True)
     (docs / "performance.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
     if "scaling" in records:

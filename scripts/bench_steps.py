@@ -7,22 +7,15 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from types import SimpleNamespace
 from typing import Any
 
 import bench_reference as plain
 import torch
 import torch.nn.functional as F
-from bench_inputs import HOME, SEED, SUSPECT_SHARE, bundle, codes_of, large_prior, shape_of, spread_out, suspects
+from bench_inputs import SEED, SUSPECT_SHARE, codes_of, large_prior, shape_of, spread_out, suspects
 from bench_measure import Step, agree, equal
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
-from monai_iltm.data.documents import read_json
-from monai_iltm.engines.optimiser import MuonAdamW
-from monai_iltm.engines.prior import PriorObjective, PriorStep
-from monai_iltm.engines.vqvae import ReconstructionLoss, vqvae_step
 from monai_iltm.inferers import KDEInferer
 from monai_iltm.networks import VQVAE, LatentPrior, MaskedTransformer, token_grid
 from monai_iltm.ops.density import kde_log_density
@@ -220,47 +213,3 @@ def likelihood(device: torch.device, small: bool) -> Iterator[Step]:
         floor_flops=flops,
         target=">= 100 x",
     )
-
-
-def train(device: torch.device, small: bool) -> Iterator[Step]:
-    """One training step of the VQ-VAE and of the prior, preset phantom2d, in float32 and in bfloat16 (`amp`). Floor: the
-    VQ-VAE's convolutions on their own, forward and backward; all matrix products of the prior's step, the optimiser's
-    too, at the rate of float32. There is no reference."""
-    count, size, several = (2, 16, 2) if small else (16, 64, 8)
-    settings = read_json(HOME / "configs" / "phantom2d.json") | {"image_size": [size, size]}
-    parser = bundle(**settings)
-    network = parser.get_parsed_content("network_def").to(device).train()
-    vqvae, net, picture = network.vqvae, network.transformer, torch.rand(count, 1, size, size, device=device)
-    suspect = (torch.rand(count, net.length) < SUSPECT_SHARE).to(device)
-    batch = {"tokens": codes_of(net, count, net.length), "suspect": suspect}
-    one, other, step = trainer(vqvae, device), trainer(PriorObjective(net), device), PriorStep()
-    one.optimizer = torch.optim.Adam(vqvae.parameters(), parser["vqvae_learning_rate"])
-    one.loss_function, other.optimizer = ReconstructionLoss(parser["spectral_weight"]), MuonAdamW(net)
-
-    def reconstruct(amp: bool) -> None:
-        one.amp = amp
-        vqvae_step(one, {"image": picture})
-
-    def predict(amp: bool) -> None:
-        other.amp = amp
-        for other.state.iteration in range(1, several + 1):  # each draws the length of its prefix
-            step(other, batch)
-
-    for amp in (False, True):
-        yield Step(
-            named("VQ-VAE step", amp),
-            f"batch {count} of {size} x {size}, widths {parser['vqvae_widths']}",
-            partial(reconstruct, amp),
-            floor=plain.bare_convolutions(lambda: vqvae(picture), backward=True, amp=amp),
-        )
-    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        predict(False)
-    flops = counter.get_total_flops() / several
-    told = f"batch {count}, L = {net.length}, {shape_of(net)}; mean of {several} steps"
-    for amp in (False, True):
-        yield Step(named("prior step", amp), told, partial(predict, amp), weight=1 / several, floor_flops=flops)
-
-
-def trainer(network: Any, device: torch.device) -> Any:
-    """What a training step reads of MONAI's trainer; the optimiser and the rest are put to it."""
-    return SimpleNamespace(state=SimpleNamespace(device=device), network=network)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 # Entries fed at once: their mask is CHUNK x L, however far apart two suspects are.
 CHUNK = 256
+# Share of a raster sequence from which what all draws have in common is held once.
+SHARED_FROM = 0.25
 
 
 @dataclass(frozen=True)
@@ -31,19 +34,25 @@ class Prefix:
 class RasterCache:
     """Keys and values of the part of a raster sequence that is settled, for R draws of one case.
 
-    Up to the first suspect all draws are alike and go through the network as one. Holds 2 R L W numbers a layer.
+    Up to the first suspect all draws are alike and go through the network as one. Where that is a good part of the
+    sequence its keys and values are held once, and all draws look at them together; else every draw holds its own.
+    Holds 2 R (L - shared) W numbers a layer, and 2 shared W.
     """
 
     def __init__(self, transformer: MaskedTransformer, draws: int) -> None:
-        self.transformer, self.draws, self.settled = transformer, draws, 0
+        self.transformer, self.draws, self.settled, self.shared = transformer, draws, 0, 0
+        self.common: list[tuple[Tensor, Tensor]] = []
         self.layers: list[tuple[Tensor, Tensor]] = []
 
     def extend(self, tokens: Tensor, stop: int) -> Tensor:
         """Feed the entries up to stop - 1 of ``tokens`` i64 [R, L]; logits [R, K] that predict token stop - 1."""
         alike = self.settled == 0
+        if alike and stop > SHARED_FROM * self.transformer.length:
+            self.shared = stop
         codes, _ = self.transformer.raster_inputs(tokens[: 1 if alike else None, :stop], None)
-        for start in range(self.settled, stop, CHUNK):
-            x = self._feed(codes[:, start : start + CHUNK], start)
+        chunk = CHUNK if alike or not self.shared else max(1, CHUNK // self.draws)
+        for start in range(self.settled, stop, chunk):
+            x = self._feed(codes[:, start : start + chunk], start)
         self.settled = stop
         return self.transformer.logits(x[:, -1]).expand(self.draws, -1)
 
@@ -53,17 +62,31 @@ class RasterCache:
         stop = start + n
         x = self.transformer.entries(codes, torch.arange(start, stop, device=device).expand_as(codes))
         # Entry i of the chunk sees everything settled and the chunk up to itself.
-        visible = torch.ones(n, stop, dtype=torch.bool, device=device).tril(start) if n > 1 else None
+        first = self.shared if start >= self.shared else 0
+        visible = torch.ones(n, stop - first, dtype=torch.bool, device=device).tril(start - first) if n > 1 else None
         for layer, block in enumerate(self.transformer.layers()):
             q, *new = block.project(x)
-            if len(self.layers) == layer:
-                shape = (self.draws, q.shape[1], self.transformer.length, q.shape[3])
-                self.layers.append((q.new_empty(shape), q.new_empty(shape)))
-            for kept, entries in zip(self.layers[layer], new, strict=True):
-                kept[:, :, start:stop] = entries
-            k, v = (kept[: len(codes), :, :stop] for kept in self.layers[layer])
-            x = block.update(x, attend(q, k, v, visible))
+            k, v = (kept[: len(codes), :, : stop - first] for kept in self._keep(layer, new, start))
+            if first:
+                common = self.common[layer]
+                attended = attend_two(q[None], common, (k[None], v[None]), None, visible)[0]
+            else:
+                attended = attend(q, k, v, visible)
+            x = block.update(x, attended)
         return x
+
+    def _keep(self, layer: int, new: Sequence[Tensor], start: int) -> tuple[Tensor, Tensor]:
+        """Put keys and values [R or 1, H, n, d] of new entries to those of their kind, and return these."""
+        common = start < self.shared
+        kept = self.common if common else self.layers
+        if len(kept) == layer:
+            rows, length = (1, self.shared) if common else (self.draws, self.transformer.length - self.shared)
+            shape = (rows, new[0].shape[1], length, new[0].shape[3])
+            kept.append((new[0].new_empty(shape), new[0].new_empty(shape)))
+        place = start if common else start - self.shared
+        for there, entries in zip(kept[layer], new, strict=True):
+            there[:, :, place : place + entries.shape[2]] = entries
+        return kept[layer]
 
 
 class DrawCache:

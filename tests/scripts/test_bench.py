@@ -32,9 +32,11 @@ ROWS = {
     "train": 4,
     "image": 2,
     "scaling": 14,
-    "memory": 4,
+    "memory": 5,
     "bodies": 1,
+    "machines": 9,
 }
+RUNS = [pytest.param(verb, marks=pytest.mark.slow if verb == "machines" else ()) for verb in ROWS]
 
 
 @pytest.fixture
@@ -63,13 +65,15 @@ def run(bench: ModuleType, verb: str, out: Path) -> dict:
     return json.loads((out / f"{verb}.json").read_text())
 
 
-@pytest.mark.parametrize("verb", ROWS)
+@pytest.mark.parametrize("verb", RUNS)
 def test_a_verb_writes_its_rows(bench, tmp_path, verb):
     record = run(bench, verb, tmp_path)
     assert (record["device"], record["threads"], record["small"]) == ("cpu", 1, True)
     assert set(record["versions"]) == {"python", "torch", "monai", "numba"}
     assert record["cpu_model"]
     assert len(record["rows"]) == ROWS[verb]
+    if verb == "machines":
+        return check_shared_work(record["rows"])
     for row in record["rows"]:
         assert set(row) >= FIELDS | {"agreement"}
         assert row["ours_s"] > 0
@@ -85,6 +89,20 @@ def test_a_verb_writes_its_rows(bench, tmp_path, verb):
             assert row["over_floor"] == pytest.approx(row["ours_s"] / row["floor_s"])
         else:
             assert verb in ("image", "scaling", "memory", "bodies")
+
+
+def check_shared_work(rows: list[dict]) -> None:
+    """One process beside two, then the prediction for 1, 8 and 64, which lacks the scoring of the bench of bodies."""
+    assert [row["processes"] for row in rows] == [1, 2] * 3 + [1, 8, 64]
+    for row in rows[1:6:2]:
+        assert ("equal, bit for bit" if row["step"] == "scoring" else "weights within") in row["agreement"]
+        assert row["ours_s"] > 0
+    assert rows[1]["longest_over_mean"] >= 1
+    for row in rows[2:6]:
+        weights = int(re.search(r"([\d,]+) weights", row["size"])[1].replace(",", ""))
+        assert row["gradient_mb"] == (None if row["processes"] == 1 else pytest.approx(4e-6 * weights))
+        assert row["sent_mb"] == row["gradient_mb"]  # 2 (n - 1) / n is 1 for two
+    assert all("without scoring" in row["step"] for row in rows[6:])
 
 
 def test_a_token_reaches_as_far_as_the_decoders_kernels(steps):
