@@ -31,6 +31,7 @@ from monai_iltm.engines.door import tell_plainly
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
+from matplotlib.ticker import LogLocator
 
 VERBS = {
     verb.__name__: verb
@@ -145,7 +146,7 @@ def write(out: Path, docs: Path) -> None:
     records = {name: read_json(out / f"{name}.json") for name in VERBS if (out / f"{name}.json").is_file()}
     if not records:
         raise InputError(f"{out}: nothing measured yet; python scripts/bench.py all measures")
-    parts = [HEAD]
+    parts = [HEAD, (HOME / "docs" / "notes" / "performance.md").read_text(encoding="utf-8").rstrip()]
     for name, record in records.items():
         rows = record["rows"]
         line = conditions(record)
@@ -175,6 +176,8 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
         axis.loglog(ticks, [top * tick / ticks[-1] for tick in ticks], color="0.75", linestyle=":", zorder=0)
         axis.set_xticks(ticks, [f"{tick:,}" for tick in ticks], fontsize=8)
         axis.minorticks_off()
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 3), numticks=12))
+        axis.yaxis.set_major_formatter("{x:g}")
         axis.set(xlabel=curve, ylabel="seconds" if curve == "tokens" else "")
         axis.spines[["top", "right"]].set_visible(False)
         axis.legend(frameon=False, fontsize=8)

@@ -67,7 +67,7 @@ def test_a_linear_step_is_predicted_to_the_byte():
     line = line_of(attempt, 16, (64, 64), 2, (256, 1024), CPU)
     assert line == Line(4000.0, 12.0)
     assert line.at(16 * 64 * 64 * 2) == 4000 + 12 * 16 * 64 * 64 * 2
-    assert line.plus(5).at(0) == 4005
+    assert line.held(2, 5).at(0) == 8005
 
 
 def test_what_is_small_is_tried_as_it_is():
