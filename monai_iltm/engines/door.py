@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -32,6 +33,8 @@ def open_door(output_dir: PathLike | None = None) -> None:
             an output folder that cannot be written.
     """
     tell_plainly()
+    # MONAI's trainer makes a scaler where `amp` is on, in a way that torch has deprecated; bfloat16 does not need one
+    warnings.filterwarnings("ignore", r"`?torch\.cuda\.amp\.GradScaler")
     if sys.argv[1:2] == ["run"]:
         check_overrides(sys.argv[2:])
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
