@@ -55,16 +55,17 @@ def machines(device: torch.device, small: bool, out: Path | None = None) -> Iter
     Scoring: the kde_inferer bundle, preset phantom2d, random weights, about 5 % of the tokens flagged at first. A
     rank's seconds end with its own last case. All maps must be those of one process, bit for bit.
 
-    Training: steps of preset phantom2d at one global batch, with the bundle's optimiser and `amp`, their mean. The
-    gradients that all-reduce sums in a step are counted; a ring moves 2 (n - 1) / n times as much from each of n
-    processes. The codebook's own sums, some kB, are left out. Weights are compared after 4 plain gradient steps in
-    float32 without dropout.
+    Training: steps of preset phantom2d at one global batch, with the bundle's optimiser, in bfloat16 where the CPU is
+    made for it, their mean. The gradients that all-reduce sums in a step are counted; a ring moves 2 (n - 1) / n times
+    as much from each of n processes. The codebook's own sums, some kB, are left out. Weights are compared after 4 plain
+    gradient steps in float32 without dropout.
 
     One round: predicted, not measured, for 425 volumes of 208 x 168 x 216 on 1, 8 and 64 workers like this process, as
     many threads. They are CPU workers, because no GPU was at hand. Prior: the mean of measured steps of one volume of
-    14,742 tokens, with the bundle's default prior, 60 epochs and `amp`; every worker has one volume of the global
-    batch, which grows with their number: what that does to quality was not measured. Network: the gradients by a ring
-    of 10 Gbit/s while no worker computes; latency and waiting are not counted. Scoring: whole volumes, the largest
+    14,742 tokens, with the default prior and 60 epochs, in bfloat16 where the CPU is made for it; every worker has
+    one volume of the global batch, which grows with their number: what that does to quality was not measured. Network:
+    the gradients by a ring of 10 Gbit/s while no worker computes; latency and waiting are not counted. Scoring: whole
+    volumes, the largest
     share, each as long as the bench `bodies` measured it at as many threads (one level, where the bundle has three;
     float32); left out where it did not. Reading, encoding, masks, test images and stage 1 are left out."""
     with tempfile.TemporaryDirectory() as name:
