@@ -104,9 +104,9 @@ def decode(device: torch.device, small: bool) -> Iterator[Step]:
     """Images of the healed tokens, as the inferer makes them: the trunk once a draw, the head once a dropout pass.
     Reference: a whole decode for every image. Floor: our convolutions on their own, without bias or activation. All
     three do a few draws and are scaled alike; ours also in bfloat16 (`amp`), floor alike, the reference in float32.
-    Told beside them: how far one token reaches, in pixels, and the share of
-    the image within reach of 5 % suspects. That share, and the margin that its own convolutions need, is what decoding
-    the suspects' surroundings alone, exactly, would still have to do."""
+    Told beside them: how far one token reaches, in pixels, and the share of the image within reach of 5 % suspects.
+    That share, and the margin that its own convolutions need, is what decoding the suspects' surroundings alone,
+    exactly, would still have to do."""
     size, widths, draws, decodes, few = (32, (8, 8, 16), 6, 2, 3) if small else (256, (128, 128, 256), 60, 5, 4)
     for layers in (3, 1):
         vqvae = VQVAE(2, 1, widths, layers, num_embeddings=256, embedding_dim=widths[0])

@@ -40,12 +40,6 @@ RUNS = [pytest.param(verb, marks=pytest.mark.slow if verb == "machines" else ())
 
 
 @pytest.fixture
-def bench(monkeypatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(SCRIPTS))
-    return importlib.import_module("bench")
-
-
-@pytest.fixture
 def bench_measure(bench) -> ModuleType:
     return importlib.import_module("bench_measure")
 

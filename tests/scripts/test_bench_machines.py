@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -14,14 +12,6 @@ from monai_iltm.data.documents import write_json
 from monai_iltm.data.errors import InputError
 from monai_iltm.data.images import write_image
 from monai_iltm.store import ResultFolder, result_name
-
-SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
-
-
-@pytest.fixture
-def bench(monkeypatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(SCRIPTS))
-    return importlib.import_module("bench")
 
 
 @pytest.fixture
