@@ -16,6 +16,7 @@ from typing import Any
 
 import bench_machines as sharing
 import bench_memory as needs
+import bench_profile as profiling
 import bench_steps as steps
 import bench_train as training
 import bench_whole as whole
@@ -43,6 +44,7 @@ VERBS = {
         training.train,
         whole.image,
         whole.scaling,
+        profiling.profile,
         needs.memory,
         needs.bodies,
         sharing.machines,  # last: it reads what bodies wrote
@@ -63,7 +65,7 @@ COLUMNS = {
     "target": "target",
     "agreement": "agreement",
 }
-OWN_COLUMNS = {"machines": sharing.COLUMNS}
+OWN_COLUMNS = {"machines": sharing.COLUMNS, "profile": profiling.COLUMNS}
 HEAD = """# Performance
 
 Written by `python scripts/bench.py write` from what `python scripts/bench.py all` measured. Our code, a plain reference
@@ -83,9 +85,9 @@ def bench(
     out: str = str(HOME / "runs" / "bench"),
     docs: str = str(HOME / "docs"),
 ) -> None:
-    """Measure one of density, healing, decode, likelihood, train, image, scaling, memory, bodies, machines, or all of
-    them into OUT/VERB.json; or write DOCS/performance.md from these files. --small takes tiny sizes, whose times say
-    nothing."""
+    """Measure one of density, healing, decode, likelihood, train, image, scaling, profile, memory, bodies, machines,
+    or all of them into OUT/VERB.json; or write DOCS/performance.md from these files. --small takes tiny sizes, whose
+    times say nothing."""
     if verb == "write":
         return write(Path(out), Path(docs))
     if verb not in (*VERBS, "all"):
@@ -97,7 +99,7 @@ def bench(
     torch.backends.cudnn.allow_tf32 = False  # convolutions in float32, as matrix products are
     for name in VERBS if verb == "all" else (verb,):
         torch.manual_seed(SEED)
-        times = 1 if name == "machines" else repeats
+        times = 1 if name in OWN_COLUMNS else repeats
         record = environment(where, threads) | {"repeats": times, "small": small, "rows": []}
         print(conditions(record), *table(name, []), sep="\n", flush=True)
         more = {"out": Path(out)} if name == "machines" else {}

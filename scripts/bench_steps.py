@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -30,14 +31,10 @@ NATS = 1e-3  # by which a log-density or log-likelihood may differ from the refe
 def density(device: torch.device, small: bool) -> Iterator[Step]:
     """The kernel density estimate of every voxel. Reference: scikit-learn's, fitted to the reconstructions' values at
     one voxel after another. Floor: the reconstructions read once, or 25 operations a value, whichever takes longer."""
-    count, voxels, few = (20, 4000, 20) if small else (300, 1_000_000, 300)
-    generator = torch.Generator().manual_seed(SEED)
-    middle, spread = torch.rand(2, voxels, generator=generator)
-    recons = torch.randn(count, 1, 1, voxels, generator=generator).mul_(0.2 * spread).add_(middle)
-    image = (middle + 0.3 * torch.randn(voxels, generator=generator)).view(1, 1, -1)  # from the mode to far out
+    image, recons = density_inputs(device, small)
+    count, voxels, few = len(recons), recons.shape[-1], 20 if small else 300
     which = spread_out(voxels, few)
-    columns = image[0, 0, which].numpy(), recons[:, 0, 0, which].numpy()
-    image, recons = image.to(device), recons.to(device)
+    columns = image[0, 0, which].cpu().numpy(), recons[:, 0, 0, which].cpu().numpy()
     yield Step(
         "density",
         f"{count} reconstructions x {voxels} voxels",
@@ -49,6 +46,16 @@ def density(device: torch.device, small: bool) -> Iterator[Step]:
         floor_flops=DENSITY_OPERATIONS * recons.numel(),
         target=">= 1500 x, <= 3 x floor",
     )
+
+
+def density_inputs(device: torch.device, small: bool) -> tuple[Tensor, Tensor]:
+    """An image [1, 1, V], its values from the mode to far out, and its reconstructions [N, 1, 1, V]."""
+    count, voxels = (20, 4000) if small else (300, 1_000_000)
+    generator = torch.Generator().manual_seed(SEED)
+    middle, spread = torch.rand(2, voxels, generator=generator)
+    recons = torch.randn(count, 1, 1, voxels, generator=generator).mul_(0.2 * spread).add_(middle)
+    image = (middle + 0.3 * torch.randn(voxels, generator=generator)).view(1, 1, -1)
+    return image.to(device), recons.to(device)
 
 
 def healing(device: torch.device, small: bool) -> Iterator[Step]:
@@ -104,20 +111,24 @@ def decode(device: torch.device, small: bool) -> Iterator[Step]:
     """Images of the healed tokens, as the inferer makes them: the trunk once a draw, the head once a dropout pass.
     Reference: a whole decode for every image. Floor: our convolutions on their own, without bias or activation. All
     three do a few draws and are scaled alike; ours also in bfloat16 (`amp`), floor alike, the reference in float32.
-    Told beside them: how far one token reaches, in pixels, and the share of the image within reach of 5 % suspects.
-    That share, and the margin that its own convolutions need, is what decoding the suspects' surroundings alone,
-    exactly, would still have to do."""
+    Where clustered suspects alone are redrawn, what they do not reach is decoded once for all draws; ours then does all
+    draws. Told beside: how far one token reaches, in pixels, and the share of the image within reach of 5 % suspects.
+    Where that is nearly all, as for scattered ones, there is nothing to leave out."""
     size, widths, draws, decodes, few = (32, (8, 8, 16), 6, 2, 3) if small else (256, (128, 128, 256), 60, 5, 4)
     for layers in (3, 1):
         vqvae = VQVAE(2, 1, widths, layers, num_embeddings=256, embedding_dim=widths[0])
         grid = token_grid((size, size), vqvae)
         network = LatentPrior(vqvae, MaskedTransformer(256, grid, 8, 1, 1, "any")).to(device).eval()
-        codes, told = codes_of(network.transformer, few, network.transformer.length), in_reach(network.vqvae, grid)
-        for amp in (False, True):
-            step = decode_step(network, codes, draws, decodes, amp=amp)
+        codes, told = codes_of(network.transformer, draws, network.transformer.length), in_reach(network.vqvae, grid)
+        kinds = {"": codes[:few]}
+        if layers == 1:  # what three layers reach from the cluster is the whole image
+            kinds[", clustered"] = torch.where(suspects(grid, "clustered").to(device), codes, codes[0])
+        for kind, amp in itertools.product(kinds, (False, True)):
+            step = decode_step(network, kinds[kind], draws, decodes, few, amp=amp)
             floor = plain.bare_convolutions(step.ours, amp=amp)
-            name, check = named(f"decode, residual layers: {layers}", amp), partial(both, step.check, told)
-            yield replace(step, name=name, floor=floor, check=check)
+            name, check = named(f"decode, residual layers: {layers}{kind}", amp), partial(both, step.check, told)
+            target = ">= 10 x, <= 1.5 x floor" if kind else step.target
+            yield replace(step, name=name, floor=floor, check=check, target=target)
 
 
 @torch.no_grad()
@@ -145,30 +156,31 @@ def both(check: Any, told: str, ours: Tensor, plainly: dict[str, Any]) -> str:
 
 
 def decode_step(
-    network: LatentPrior, codes: Tensor, draws: int, decodes: int, seed: int = SEED, amp: bool = False
+    network: LatentPrior, codes: Tensor, draws: int, decodes: int, few: int, seed: int = SEED, amp: bool = False
 ) -> Step:
-    """Decoding of codes i64 [n, L], all different, in the order of the inferer, which sorts them."""
+    """Decoding of codes i64 [n, L], all different, in the order of the inferer, which sorts them; the reference decodes
+    a few of them."""
     codes, grid = torch.unique(codes, dim=0), network.transformer.grid
-    inferer, weight = KDEInferer(draws, decodes, alpha=SUSPECT_SHARE, amp=amp), draws / len(codes)
+    inferer = KDEInferer(draws, decodes, alpha=SUSPECT_SHARE, amp=amp)
 
     @torch.no_grad()
     def ours() -> Tensor:
-        return torch.cat(list(inferer._decode(network, codes, seed)))[:, 0]
+        return torch.cat(list(inferer._decoding(network, codes, seed)()))[:, 0]
 
     def each(_: Any) -> Tensor:  # the inferer seeds its dropout by one more than its draws
-        return plain.decode_each(network.vqvae, codes.unflatten(1, grid), decodes, seed + 1)
+        return plain.decode_each(network.vqvae, codes[:few].unflatten(1, grid), decodes, seed + 1)
 
     def check(ours: Tensor, plainly: dict[str, Any]) -> str:
-        allowed = ROUGH if amp else 1e-4
-        return agree("images", ours, plainly["decode"], allowed * float(plainly["decode"].abs().max()))
+        allowed, whole = ROUGH if amp else 1e-4, plainly["decode"]
+        return agree("images", ours[: len(whole)], whole, allowed * float(whole.abs().max()))
 
     return Step(
         "decode",
         f"{draws} draws x {decodes}, {' x '.join(str(n * network.vqvae.factor) for n in grid)}",
         ours,
-        weight=weight,
-        reference={"decode": (each, weight)},
-        scaled=f"{len(codes)} of {draws} draws; ours alike",
+        weight=draws / len(codes),
+        reference={"decode": (each, draws / few)},
+        scaled=f"{few} of {draws} draws{'; ours alike' if len(codes) == few else ''}",
         check=check,
         target=">= 4.5 x, <= 1.5 x floor",
     )

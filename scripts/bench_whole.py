@@ -50,9 +50,9 @@ def image(device: torch.device, small: bool) -> Iterator[Step]:
     heals = healing_step(net, tokens, suspect, inferer.draws, few, seed)
     healed = heals.ours()
     some = torch.unique(healed[:, 0], dim=0)[:few]
-    decodes = decode_step(network, some, inferer.draws, inferer.decodes, seed)
+    decodes = decode_step(network, some, inferer.draws, inferer.decodes, len(some), seed)
     with torch.no_grad():
-        recons = torch.cat(list(inferer._decode(network, healed[:, 0], seed)))[:, 0]
+        recons = torch.cat(list(inferer._decoding(network, healed[:, 0], seed)()))[:, 0]
         plainly = vqvae.decode(vqvae.embed(torch.cat([tokens, some]).unflatten(1, net.grid)))
     reached = int((plainly[1:] != plainly[0]).any(0).sum())
     columns = picture.flatten().cpu()[voxels].numpy(), recons.flatten(1).cpu()[:, voxels].numpy()

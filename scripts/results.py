@@ -19,12 +19,12 @@ import fire
 from demo import UNSEEN
 
 from monai_iltm.__main__ import preset_files, shown_command
-from monai_iltm.data.documents import read_json, write_json
+from monai_iltm.data.documents import read_csv, read_json, write_json
 from monai_iltm.data.errors import InputError
 from monai_iltm.data.phantom2d import write_phantom2d
 from monai_iltm.data.phantom3d import write_phantom3d
 from monai_iltm.engines.door import tell_plainly
-from monai_iltm.store import RunFolder
+from monai_iltm.store import ResultFolder, RunFolder
 
 HOME = Path(__file__).resolve().parents[1]
 RUNS = HOME / "runs" / "results"
@@ -133,7 +133,7 @@ def _tables(name: str, title: str, presets: tuple[str, ...], folder: RunFolder) 
     if (folder.path / "effort.json").is_file():
         effort = read_json(folder.path / "effort.json")
         lines[-1] += f" {effort['minutes']} minutes, yardsticks included; {effort.get('processes', 1)} process(es) of "
-        lines[-1] += f"{effort['threads']} thread(s)."
+        lines[-1] += f"{effort['threads']} thread(s).{_stages(folder, effort.get('processes', 1))}"
         lines += ["", "```", effort["command"], "```"]
     lines += ["", *_table(_rows(folder))]
     for other in sorted(path.parent for path in RUNS.glob(f"{name}-*/effort.json")):
@@ -144,6 +144,23 @@ def _tables(name: str, title: str, presets: tuple[str, ...], folder: RunFolder) 
         if rows:
             lines += ["", title, "", *_table(rows)]
     return "\n".join(lines)
+
+
+def _stages(folder: RunFolder, processes: int) -> str:
+    """What a run spent its minutes on, in words, as its histories and the records of its cases tell."""
+    priors = [*folder.rounds(), *(folder.bracket(end) for end in ("oracle", "clean"))]
+    cases = [ResultFolder(path) for prior in priors for path in (prior.maps, prior.test)]
+    seconds = {"the VQ-VAE": sum(_seconds(folder.vqvae / "history.csv")), "priors": 0.0, "scoring": 0.0}
+    for prior in priors:
+        seconds["priors"] += sum(_seconds(prior.history))
+    for results in cases:
+        seconds["scoring"] += sum(read_json(results.record(case))["seconds"] for case in results.cases()) / processes
+    told = ", ".join(f"{name} {spent / 60:.1f}" for name, spent in seconds.items() if spent)
+    return f" Of these {told}." if told else ""
+
+
+def _seconds(history: Path) -> list[float]:
+    return [float(row["seconds"]) for row in read_csv(history)] if history.is_file() else []
 
 
 def _rows(folder: RunFolder) -> list[dict[str, str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -15,6 +15,7 @@ from monai.utils import convert_to_tensor
 from torch import Tensor
 
 from monai_iltm.networks.latent_prior import LatentPrior
+from monai_iltm.networks.local_decoder import LocalDecoder
 from monai_iltm.ops.density import kde_log_density, stream_log_density
 from monai_iltm.ops.flagging import flag, flag_rule
 from monai_iltm.ops.healing import heal
@@ -125,8 +126,7 @@ class KDEInferer(Inferer):
         healed = heal(network.transformer, tokens, suspect, self.draws, generator, self.at_once)
         whole = self.draws * self.decodes
         held = whole * image.numel() <= MOST_HELD
-        kept: dict[int, Tensor] | None = None if held else {}
-        decode = partial(self._decode, network, healed[:, 0], generator.initial_seed(), kept)
+        decode = self._decoding(network, healed[:, 0], generator.initial_seed(), twice=not held)
         total, count = torch.zeros_like(image), 0
 
         def blurred() -> Iterator[Tensor]:
@@ -151,31 +151,39 @@ class KDEInferer(Inferer):
         # Both in 32 bits: torch's generator on the CPU drops what a seed holds above them.
         return torch.Generator().manual_seed(zlib.crc32(str(self.seed).encode(), zlib.crc32(content)))
 
-    def _decode(
-        self, network: LatentPrior, healed: Tensor, seed: int, kept: dict[int, Tensor] | None = None
-    ) -> Iterator[Tensor]:
-        """Reconstructions [n, 1, C, *S], the passes of a draw one after another, the same at every call.
+    def _decoding(
+        self, network: LatentPrior, healed: Tensor, seed: int, twice: bool = False
+    ) -> Callable[[], Iterator[Tensor]]:
+        """What yields the reconstructions [n, 1, C, *S], the passes of a draw one after another, the same at every
+        call.
 
-        Equal draws are decoded once; pass j drops the same channels in every draw. ``kept`` holds the decoder's
-        features from one call to the next, as many as ``keep_gib`` allows.
+        Equal draws are decoded once, and where the draws differ in a part of the grid only what that reaches; pass j
+        drops the same channels in every draw. ``twice``: it will be called again, and holds the decoder's features for
+        that, as many as ``keep_gib`` allows.
         """
         vqvae, grid = network.vqvae, network.transformer.grid
         masks = vqvae.head_masks(self.decodes, torch.Generator().manual_seed(seed + 1))
         distinct, which = torch.unique(healed, dim=0, return_inverse=True)
         several = max(1, MOST_AT_ONCE // (distinct.shape[1] * vqvae.factor ** len(grid)))
-        order = which.argsort(stable=True)
-        for start in range(0, len(distinct), several):
-            with torch.autocast(healed.device.type, torch.bfloat16, enabled=self.amp):
-                if kept is not None and start in kept:
-                    features = kept[start]
-                else:
-                    features = vqvae.decode_trunk(vqvae.embed(distinct[start : start + several].unflatten(1, grid)))
-                    if kept is not None and sum(f.nbytes for f in (*kept.values(), features)) <= self.keep_gib * 2**30:
+        order, distinct = which.argsort(stable=True), distinct.unflatten(1, grid)
+        low = partial(torch.autocast, healed.device.type, torch.bfloat16, enabled=self.amp)
+        with low():
+            decoder = LocalDecoder(vqvae, distinct, masks)
+        kept: dict[int, list[Tensor]] = {}
+
+        def decode() -> Iterator[Tensor]:
+            for start in range(0, len(distinct), several):
+                with low():
+                    features = kept.get(start) or decoder.features(distinct[start : start + several])
+                    held = sum(part.nbytes for parts in (*kept.values(), features) for part in parts)
+                    if twice and held <= self.keep_gib * 2**30:
                         kept[start] = features
-                images = vqvae.decode_heads(features, masks).transpose(0, 1).float()  # [n, d, C, *S]
-            here = order[(which[order] >= start) & (which[order] < start + several)]
-            for part in here.split(several):
-                yield images[which[part] - start].flatten(0, 1)[:, None]
+                    images = decoder.images(features)  # [n, d, C, *S]
+                here = order[(which[order] >= start) & (which[order] < start + several)]
+                for part in here.split(several):
+                    yield images[which[part] - start].flatten(0, 1)[:, None]
+
+        return decode
 
     def _blurred(self, images: Tensor) -> Tensor:
         """Images [N, C, *S] as the density sees them."""

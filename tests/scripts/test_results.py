@@ -8,8 +8,8 @@ from types import ModuleType
 
 import pytest
 
-from monai_iltm.data.documents import write_json
-from monai_iltm.store import RunFolder
+from monai_iltm.data.documents import write_csv, write_json
+from monai_iltm.store import ResultFolder, RunFolder
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 BEFORE = """# An older head
@@ -79,6 +79,22 @@ def test_every_row_of_a_run_stands_in_its_tables(results, tmp_path):
     lines += ["| oracle masks |  |  |  | 0.660 |", "| round 0 | 0.330 |", "| round 0, hole | 0.440 | 0.550 |"]
     lines += ["| round 0 | 12.5 % | 0.50 | 0.25 | 0.770 |"]
     assert [line for line in lines if line not in written] == []
+
+
+def test_what_the_minutes_went_to_stands_beside_them(results, tmp_path):
+    """By hand: two epochs of 30 s; a round and an oracle of 60 s; 90 s of scoring by each of two processes."""
+    run = RunFolder(tmp_path / "runs" / "phantom2d")
+    write_json(run.record, {"seed": 5})
+    write_json(run.path / "effort.json", {"minutes": 4.5, "processes": 2, "threads": 1, "command": "once"})
+    write_json(run.round(0).record, {"suspect_tokens": 1, "tokens": 8, "training_mask": {}, "verdict": None})
+    write_csv(run.vqvae / "history.csv", [{"epoch": 1, "seconds": 30.0}, {"epoch": 2, "seconds": 30.0}])
+    for prior in (run.round(0), run.bracket("oracle")):
+        write_csv(prior.history, [{"epoch": 1, "seconds": 60.0}])
+    for folder, case in ((run.round(0).maps, "a"), (run.round(0).test, "b"), (run.bracket("oracle").test, "b")):
+        write_json(ResultFolder(folder).record(case), {"seconds": 60.0})
+    results.write()
+    written = (tmp_path / "docs" / "results.md").read_text()
+    assert "2 process(es) of 1 thread(s). Of these the VQ-VAE 1.0, priors 2.0, scoring 1.5." in written
 
 
 def test_a_run_that_is_there_replaces_the_table(results, tmp_path):
