@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import ignite.distributed as idist
-import numpy as np
 import torch
 from monai.config import PathLike
 from monai.transforms import Compose
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from monai_iltm.data.errors import InputError
-from monai_iltm.data.weights import load_weights
+from monai_iltm.data.weights import load_weights, save_in_one_step
 from monai_iltm.engines.distributed import gathered, is_main, own_share
 from monai_iltm.handlers.epochs import redraw_seconds
 from monai_iltm.inferers.kde import MOST_AT_ONCE
@@ -69,8 +68,8 @@ def encode_cases(
     )
     for case in bar:
         name = str(case.get("case", case["image"]))
-        path = None if store is None else Path(store) / f"{name}.npy"
-        tokens = torch.from_numpy(np.load(path)).long() if path and path.is_file() else None
+        path = None if store is None else Path(store) / f"{name}.pt"
+        tokens = torch.load(path, weights_only=True)["tokens"].long() if path and path.is_file() else None
         items: list[dict[str, Tensor]] = [{}]
         if tokens is None or "mask" in case:
             keys = ("image", "mask") if tokens is None else ("mask",)
@@ -78,9 +77,10 @@ def encode_cases(
         if tokens is None:
             images = torch.stack([item["image"] for item in items])
             several = max(1, MOST_AT_ONCE // images[0, 0].numel())
-            tokens = torch.cat([network.tokens(part.to(device)).cpu() for part in images.split(several)])
+            parts = [network.tokens(part.to(device)).cpu() for part in images.split(several)]
+            tokens = convert_to_tensor(torch.cat(parts), track_meta=False)
             if path:
-                _keep(path, tokens)
+                save_in_one_step(path, {"tokens": tokens.to(torch.uint16)})  # no codebook has 65,536 codes
         suspect = torch.zeros_like(tokens, dtype=torch.bool)
         if "mask" in items[0]:
             masks = torch.stack([item["mask"] for item in items])
@@ -132,15 +132,6 @@ def _require_alive(tokens: Tensor) -> None:
             f"the VQ-VAE has collapsed: {len(tokens)} images have the same token at {equal:.1%} of the positions; "
             "train it anew, with another --seed, a lower --vqvae_learning_rate or more --vqvae_epochs"
         )
-
-
-def _keep(path: Path, tokens: Tensor) -> None:
-    """Whole or not at all, whenever the process is killed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    with open(part, "wb") as file:
-        np.save(file, tokens.numpy().astype(np.uint16))  # no codebook has 65,536 codes
-    part.replace(path)
 
 
 def _variants(

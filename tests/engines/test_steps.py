@@ -149,7 +149,7 @@ def test_kept_tokens_are_not_encoded_again_and_masks_still_move_with_their_image
         return encode_cases(network, listed, steps(), CPU, moves, 3, pool_cut=0.3, store=store)
 
     fresh, first = encode(cases, None), encode(unmasked, store)
-    assert {path.name for path in store.iterdir()} == {"a.npy", "bc.npy"}
+    assert {path.name for path in store.iterdir()} == {"a.pt", "bc.pt"}
     monkeypatch.setattr(network, "tokens", None)  # whoever encodes fails
     again = encode(cases, store)
     assert not any(entry["suspect"].any() for entry in first)
