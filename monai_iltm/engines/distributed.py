@@ -51,12 +51,13 @@ def rank_device() -> torch.device:
 
 
 def fast_bfloat16() -> bool:
-    """Whether this process's device multiplies matrices in bfloat16 several times faster than in float32: recent GPUs,
-    and CPUs with AMX."""
+    """Whether this process's device is made for bfloat16: recent GPUs, and CPUs with AMX, where matrices multiply
+    several times faster than in float32, or with AVX-512's part of it, where convolutions take about half the time."""
     device = rank_device()
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    return bool(torch.cpu.get_capabilities().get("amx_bf16", False))
+    able = torch.cpu.get_capabilities()
+    return bool(able.get("amx_bf16") or able.get("avx512_bf16"))
 
 
 def start_processes() -> None:

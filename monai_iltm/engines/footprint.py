@@ -38,8 +38,8 @@ class LiveBytes(TorchDispatchMode):
     """Counts the bytes of all tensors that come into being while it is entered; ``peak`` is the most at once.
 
     Deterministic, on any device. A convolution counts its inputs and outputs twice while it runs, for it brings them
-    into a layout of its own, in bfloat16 and 3D with the channels filled up to 32. Not seen: what libraries hold for
-    themselves.
+    into a layout of its own, in bfloat16 and 3D with the channels filled up to 16, or with AMX to 32. Not seen: what
+    libraries hold for themselves.
     """
 
     def __init__(self) -> None:
@@ -75,7 +75,8 @@ def _laid_out(tensor: Tensor) -> int:
     """Bytes of an operand of a convolution in the layout that the CPU's library works in."""
     if tensor.dtype != torch.bfloat16 or tensor.ndim != 5:
         return tensor.nbytes
-    return tensor.nbytes // tensor.shape[1] * -(-tensor.shape[1] // 32) * 32
+    block = 32 if torch.cpu.get_capabilities().get("amx_bf16") else 16
+    return tensor.nbytes // tensor.shape[1] * -(-tensor.shape[1] // block) * block
 
 
 def line_of(

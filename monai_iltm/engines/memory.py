@@ -29,10 +29,10 @@ from monai_iltm.store import RunFolder
 GIB, FLOAT = 2**30, 4
 # A stage is tried with at most so many voxels and tokens; more are predicted along the line through two such tries.
 VOXELS, TOKENS = (2**15, 2**17), (2**8, 2**10)
-# What a CPU's process takes beside the tensors, as the bench of memory saw it: what libraries hold, and how many times
-# the tensors' bytes the C library keeps, which does not give everything back that is free.
-LIBRARIES = {"VQ-VAE": 75 * 2**20, "prior": 50 * 2**20, "scoring": 200 * 2**20}
-KEPT = {"VQ-VAE": 1.4, "prior": 1.45, "scoring": 1.4}
+# What a CPU's process takes beside the tensors, as the bench of memory saw it on two kinds of CPU: what libraries hold,
+# and how many times the tensors' bytes the C library keeps, which does not give everything back that is free.
+LIBRARIES = {"VQ-VAE": 60 * 2**20, "prior": 50 * 2**20, "scoring": 260 * 2**20}
+KEPT = {"VQ-VAE": 1.4, "raster": 1.45, "any": 1.55, "scoring": 1.4}
 FLAGGED = 0.25  # share of the tokens that one image's healing is expected to redraw at most
 
 
@@ -121,7 +121,7 @@ def prior_step_bytes(transformer: MaskedTransformer, settings: Mapping[str, Any]
         train_prior(net, tokens, _some(tokens), settings["amp"])
 
     line = line_of(attempt, _own_batch(settings["prior_batch_size"]), transformer.grid, 1, TOKENS, device)
-    return line.held(KEPT["prior"], LIBRARIES["prior"])
+    return line.held(KEPT[transformer.order], LIBRARIES["prior"])
 
 
 def train_prior(net: MaskedTransformer, tokens: Tensor, suspect: Tensor, amp: bool) -> None:
