@@ -57,7 +57,8 @@ class RasterCache:
         return self.transformer.logits(x[:, -1]).expand(self.draws, -1)
 
     def _feed(self, codes: Tensor, start: int) -> Tensor:
-        """Entries i64 [R or 1, n] that stand at start..start + n - 1 through all layers, [R or 1, n, W]."""
+        """Entries i64 [R or 1, n] that stand at start..start + n - 1 through all layers; what leaves the last layer for the
+        last of them, [R or 1, 1, W]: nobody reads it for the others."""
         n, device = codes.shape[1], codes.device
         stop = start + n
         x = self.transformer.entries(codes, torch.arange(start, stop, device=device).expand_as(codes))
@@ -67,6 +68,8 @@ class RasterCache:
         for layer, block in enumerate(self.transformer.layers()):
             q, *new = block.project(x)
             k, v = (kept[: len(codes), :, : stop - first] for kept in self._keep(layer, new, start))
+            if block is self.transformer.blocks[-1]:
+                q, x, visible = q[:, :, -1:], x[:, -1:], None
             if first:
                 common = self.common[layer]
                 attended = attend_two(q[None], common, (k[None], v[None]), None, visible)[0]
@@ -121,5 +124,7 @@ class DrawCache:
             for kept, entries in zip(own, new, strict=True):
                 kept[..., old : self.filled, :] = entries[..., :c, :]
             k, v = (kept[..., : self.filled, :] for kept in own)
+            if block is self.transformer.blocks[-1]:  # of the codes nobody reads what leaves it
+                q, x, seen = q[..., c:, :], x[:, c:], None
             x = block.update(x, attend_two(q, shared, (k, v), self.prefix.visible, seen).flatten(0, 1))
-        return self.transformer.logits(x[:, c:]).unflatten(0, (b, r))
+        return self.transformer.logits(x).unflatten(0, (b, r))
