@@ -57,8 +57,10 @@ class RasterCache:
         return self.transformer.logits(x[:, -1]).expand(self.draws, -1)
 
     def _feed(self, codes: Tensor, start: int) -> Tensor:
-        """Entries i64 [R or 1, n] that stand at start..start + n - 1 through all layers; what leaves the last layer for the
-        last of them, [R or 1, 1, W]: nobody reads it for the others."""
+        """Entries i64 [R or 1, n] that stand at start..start + n - 1 through all layers.
+
+        Returns [R or 1, 1, W], what leaves the last layer for the last of them: for the others nobody reads it.
+        """
         n, device = codes.shape[1], codes.device
         stop = start + n
         x = self.transformer.entries(codes, torch.arange(start, stop, device=device).expand_as(codes))
