@@ -22,7 +22,7 @@ from monai_iltm.ops.healing import heal
 from monai_iltm.ops.likelihood import log_probability
 
 MOST_HELD = 2**27  # reconstructed values held for the density: 512 MB; where there are more they are made twice
-MOST_AT_ONCE = 2**21  # pixels decoded in one batch; the decoder's features take some hundred bytes for each
+MOST_AT_ONCE = 2**17  # pixels decoded in one batch: much more would not stay in the cache
 
 
 @dataclass(frozen=True)
