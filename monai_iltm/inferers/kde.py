@@ -59,7 +59,7 @@ class KDEInferer(Inferer):
             are compared, which the scanner's noise hides less. 0, as in the paper, compares single voxels.
         at_once: suspects that a draw fills in one step of order "any" (``ops.healing.heal``).
         seed: another seed, other draws.
-        amp: decode in bfloat16: several times faster where the device is made for it, and the map is a little rougher
+        amp: decode in bfloat16: faster where the device is made for it, and the map is a little rougher
             (docs/performance.md). Tokens, flags, redrawing and density stay in float32.
         keep_gib: where the reconstructions exceed 512 MB, GiB of decoder features kept for their second making, so that
             less of the decoder runs again; the map is the same.
@@ -174,10 +174,12 @@ class KDEInferer(Inferer):
         def decode() -> Iterator[Tensor]:
             for start in range(0, len(distinct), several):
                 with low():
-                    features = kept.get(start) or decoder.features(distinct[start : start + several])
-                    held = sum(part.nbytes for parts in (*kept.values(), features) for part in parts)
-                    if twice and held <= self.keep_gib * 2**30:
-                        kept[start] = features
+                    features = kept.get(start)
+                    if features is None:
+                        features = decoder.features(distinct[start : start + several])
+                        held = sum(part.nbytes for parts in (*kept.values(), features) for part in parts)
+                        if twice and held <= self.keep_gib * 2**30:
+                            kept[start] = features
                     images = decoder.images(features)  # [n, d, C, *S]
                 here = order[(which[order] >= start) & (which[order] < start + several)]
                 for part in here.split(several):
