@@ -74,33 +74,42 @@ def _log_density(
     out: np.ndarray,
 ) -> None:
     """Voxels begin..end - 1, tile by tile: moments and squared distances in one pass over memory, kernel sums in one
-    over the cache.
+    over the cache. The first takes four rows at once: sums and minima are read and written a quarter as often.
 
     The inner loops are plain enough to become vector instructions, for which all arrays must lie without gaps, minimum
     and maximum be comparisons, and 2 ** t, with t <= 0, be written out: the Taylor polynomial of degree 5 on what
     rounding leaves (|f| <= 1/2, relative error below 3e-6), and the whole part as a float's exponent bits.
     """
     count = len(recons)
-    squares = np.empty((count, TILE), np.float32)
+    squares = np.empty((-(-count // 4) * 4, TILE), np.float32)
     sums, more, nearest = np.empty(TILE, np.float32), np.empty(TILE, np.float32), np.empty(TILE, np.float32)
     log2e, half, one, share = np.float32(math.log2(math.e)), np.float32(0.5), np.float32(1), np.float32(1 / count)
     least, bias, exponent = np.float32(-126), np.float32(127), np.float32(2**23)
     for start in range(begin, end, TILE):
-        width = min(TILE, end - start)
-        first, here = recons[0, start : start + width], image[start : start + width]
+        stop = min(start + TILE, end)
+        width, first, here = stop - start, recons[0, start:stop], image[start:stop]
         sums[:], more[:], nearest[:] = 0, 0, np.inf
-        for j in range(count):
-            row, square = recons[j, start : start + width], squares[j]
+        for j in range(0, count, 4):
+            # Where no row is left the first stands in: about itself it has no moments, and what it leaves is not read.
+            row0, row1 = recons[j, start:stop], recons[j + 1 if j + 1 < count else 0, start:stop]
+            row2, row3 = (
+                recons[j + 2 if j + 2 < count else 0, start:stop],
+                recons[j + 3 if j + 3 < count else 0, start:stop],
+            )
+            square0, square1, square2, square3 = squares[j], squares[j + 1], squares[j + 2], squares[j + 3]
             for i in range(width):
-                d = row[i] - first[i]  # moments about the first value: exact where all are nearly equal
-                sums[i] += d
-                more[i] += d * d
+                about = first[i]  # moments about the first value: exact where all are nearly equal
+                d0, d1, d2, d3 = row0[i] - about, row1[i] - about, row2[i] - about, row3[i] - about
+                sums[i] += d0 + d1 + d2 + d3
+                more[i] += d0 * d0 + d1 * d1 + d2 * d2 + d3 * d3
             for i in range(width):
-                z = row[i] - here[i]
-                z *= z
-                square[i] = z
-                near = nearest[i]
-                nearest[i] = near if near < z else z
+                about = here[i]
+                z0, z1, z2, z3 = row0[i] - about, row1[i] - about, row2[i] - about, row3[i] - about
+                z0, z1, z2, z3 = z0 * z0, z1 * z1, z2 * z2, z3 * z3
+                square0[i], square1[i], square2[i], square3[i] = z0, z1, z2, z3
+                near, other, old = z0 if z0 < z1 else z1, z2 if z2 < z3 else z3, nearest[i]
+                near = near if near < other else other
+                nearest[i] = near if near < old else old
         for i in range(width):
             mean = sums[i] * share
             h = np.sqrt(max(more[i] * share - mean * mean, np.float32(0))) * silverman + floor
