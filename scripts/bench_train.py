@@ -24,13 +24,14 @@ def train(device: torch.device, small: bool) -> Iterator[Step]:
     """One training step of the VQ-VAE and of the prior, preset phantom2d, in float32 and in bfloat16 (`amp`). Floor:
     the VQ-VAE's convolutions on their own, forward and backward; all matrix products of the prior's step, the
     optimiser's too, at the rate of float32. There is no reference."""
-    count, size, several = (2, 16, 2) if small else (16, 64, 8)
+    size, several = (16, 2) if small else (64, 8)
     settings = read_json(HOME / "configs" / "phantom2d.json") | {"image_size": [size, size]}
+    images, sequences = (2, 2) if small else (settings["vqvae_batch_size"], settings["prior_batch_size"])
     parser = bundle(**settings)
     network = parser.get_parsed_content("network_def").to(device).train()
-    vqvae, net, picture = network.vqvae, network.transformer, torch.rand(count, 1, size, size, device=device)
-    suspect = (torch.rand(count, net.length) < SUSPECT_SHARE).to(device)
-    batch = {"tokens": codes_of(net, count, net.length), "suspect": suspect}
+    vqvae, net, picture = network.vqvae, network.transformer, torch.rand(images, 1, size, size, device=device)
+    suspect = (torch.rand(sequences, net.length) < SUSPECT_SHARE).to(device)
+    batch = {"tokens": codes_of(net, sequences, net.length), "suspect": suspect}
     one, other = (SimpleNamespace(state=SimpleNamespace(device=device)) for _ in range(2))  # what a step reads of these
     one.network, other.network, step = vqvae, PriorObjective(net), PriorStep()
     one.optimizer, other.optimizer = torch.optim.Adam(vqvae.parameters(), parser["vqvae_learning_rate"]), MuonAdamW(net)
@@ -48,13 +49,13 @@ def train(device: torch.device, small: bool) -> Iterator[Step]:
     for amp in (False, True):
         yield Step(
             named("VQ-VAE step", amp),
-            f"batch {count} of {size} x {size}, widths {parser['vqvae_widths']}",
+            f"batch {images} of {size} x {size}, widths {parser['vqvae_widths']}",
             partial(reconstruct, amp),
             floor=plain.bare_convolutions(lambda: vqvae(picture), backward=True, amp=amp),
         )
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         predict(False)
     flops = counter.get_total_flops() / several
-    told = f"batch {count}, L = {net.length}, {shape_of(net)}; mean of {several} steps"
+    told = f"batch {sequences}, L = {net.length}, {shape_of(net)}; mean of {several} steps"
     for amp in (False, True):
         yield Step(named("prior step", amp), told, partial(predict, amp), weight=1 / several, floor_flops=flops)
