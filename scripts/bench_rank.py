@@ -55,7 +55,8 @@ def work(folder: Path) -> None:
     told = read_json(folder / "told.json")
     here = folder / str(idist.get_world_size())
     numbers: dict[str, Any] = {"scoring_s": score(folder, here, told["settings"])}
-    network = bundle(**told["settings"], head_dropout=0.0, prior_dropout=0.0).get_parsed_content("network_def")
+    settings = told["settings"] | {"head_dropout": 0.0, "prior_dropout": 0.0}
+    network = bundle(**settings).get_parsed_content("network_def")
     load_weights(network, folder / "model.pt")
     network.vqvae.codebook.revive_below = 0.0  # what takes a dead code's place is drawn, by each process anew
     for name, step, engine, batch in trainings(network, told["settings"]):
