@@ -18,7 +18,7 @@ from monai_iltm.data.images import write_image
 PATIENCE = 300
 
 TINY = {"vqvae_epochs": 1, "prior_epochs": 1, "max_rounds": 1, "draws": 2, "decodes": 1}
-TINY |= {"augmented_versions": 0, "prior_width": 16, "prior_depth": 1, "bracket": False}
+TINY |= {"augmented_versions": 0, "prior_width": 16, "prior_heads": 2, "prior_depth": 1, "bracket": False}
 
 
 def shell(*words: str) -> subprocess.CompletedProcess:
