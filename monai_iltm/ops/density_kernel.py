@@ -91,11 +91,9 @@ def _log_density(
         sums[:], more[:], nearest[:] = 0, 0, np.inf
         for j in range(0, count, 4):
             # Where no row is left the first stands in: about itself it has no moments, and what it leaves is not read.
-            row0, row1 = recons[j, start:stop], recons[j + 1 if j + 1 < count else 0, start:stop]
-            row2, row3 = (
-                recons[j + 2 if j + 2 < count else 0, start:stop],
-                recons[j + 3 if j + 3 < count else 0, start:stop],
-            )
+            j1, j2, j3 = j + 1 if j + 1 < count else 0, j + 2 if j + 2 < count else 0, j + 3 if j + 3 < count else 0
+            row0, row1 = recons[j, start:stop], recons[j1, start:stop]
+            row2, row3 = recons[j2, start:stop], recons[j3, start:stop]
             square0, square1, square2, square3 = squares[j], squares[j + 1], squares[j + 2], squares[j + 3]
             for i in range(width):
                 about = first[i]  # moments about the first value: exact where all are nearly equal
