@@ -11,11 +11,11 @@ from torch.utils.data import Sampler
 from monai_iltm.data.errors import InputError
 
 
-def require_shares(batch_size: int, name: str = "the batch size") -> None:
-    """Raise InputError where a global batch is no multiple of the number of processes."""
-    world = idist.get_world_size()
-    if batch_size % world:
-        raise InputError(f"{name} {batch_size} does not divide among {world} processes: choose a multiple of {world}")
+def require_shares(batch_size: int, processes: int, name: str = "the batch size") -> None:
+    """Raise InputError where a global batch is no multiple of the number of processes that train."""
+    if batch_size % processes:
+        told = f"{name} {batch_size} does not divide among {processes} processes"
+        raise InputError(f"{told}: choose a multiple of {processes}")
 
 
 class GlobalBatches(Sampler[list[int]]):
@@ -34,7 +34,7 @@ class GlobalBatches(Sampler[list[int]]):
     def __init__(self, count: int, batch_size: int, seed: int = 0) -> None:
         if count < 1 or batch_size < 1:
             raise InputError(f"at least one case and a batch of one, found {count} and {batch_size}")
-        require_shares(batch_size)
+        require_shares(batch_size, idist.get_world_size())
         self.count, self.batch_size, self.seed, self.epoch = count, batch_size, seed, 0
 
     def set_epoch(self, epoch: int) -> None:

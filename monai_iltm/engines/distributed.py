@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import sys
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -17,8 +20,10 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from torch.nn.parallel import DistributedDataParallel
 
-TIMEOUT = timedelta(hours=6)  # one rank may score a large case while the others wait
+TIMEOUT = timedelta(days=30)  # one rank may train while the others wait; torchrun notices one that dies
 _left: list[Any] = []  # groups that this process has left
+atexit.register(_left.clear)  # waits for gloo's threads: one that needs a Python which is ending aborts the process
+_store: list[dist.Store] = []  # where the ranks find each other, once they have
 
 
 def torchrun(processes: int, module: str, *arguments: str) -> None:
@@ -66,7 +71,22 @@ def start_processes() -> None:
         os.environ.pop("SLURM_JOB_ID", None)  # with it ignite puts SLURM's local rank, torchrun's own, on every process
         if torch.cuda.is_available():
             torch.cuda.set_device(rank_device())
-        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=TIMEOUT)
+        if not _store:
+            _store.append(next(dist.rendezvous("env://", timeout=TIMEOUT))[0])
+            _store[0].set_timeout(TIMEOUT)
+        dist.init_process_group(
+            "nccl" if torch.cuda.is_available() else "gloo",
+            store=dist.PrefixStore(f"group {len(_left)}", _store[0]),
+            rank=int(os.environ["RANK"]),
+            world_size=int(os.environ["WORLD_SIZE"]),
+            timeout=TIMEOUT,
+        )
+        idist.sync()
+
+
+def have_met() -> bool:
+    """Whether torchrun's processes know of each other, joined at the moment or not."""
+    return bool(_store) or dist.is_initialized()
 
 
 def stop_processes() -> None:
@@ -78,6 +98,37 @@ def stop_processes() -> None:
     if dist.is_initialized():
         _left.append(dist.group.WORLD)
         dist.destroy_process_group()
+        idist.sync()
+
+
+def trainers() -> int:
+    """How many processes train together: all, but one where all are on one machine's CPU.
+
+    There a process alone computes a step with the threads of all, and no gradient is sent.
+    """
+    world = idist.get_world_size()
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", "0"))
+    return 1 if here == world and rank_device().type == "cpu" else world
+
+
+@contextmanager
+def training() -> Iterator[bool]:
+    """Around a training stage; tells whether this process trains.
+
+    Where ``trainers`` is 1 the first process does, outside the group and with the threads of all; the others wait.
+    """
+    world = idist.get_world_size()
+    if trainers() == world:
+        yield True
+        return
+    trains, threads = is_main(), torch.get_num_threads()
+    barrier()
+    stop_processes()
+    if trains:
+        torch.set_num_threads(world * threads)
+    yield trains
+    torch.set_num_threads(threads)
+    start_processes()
 
 
 def parallel(module: nn.Module, device: torch.device) -> nn.Module:

@@ -12,11 +12,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 
-import torch.distributed as dist
 from monai.bundle import ConfigParser
 from monai.config import PathLike
 
 from monai_iltm.data.errors import InputError
+from monai_iltm.engines.distributed import have_met
 
 # What `python -m monai.bundle run` takes itself, beside the ids of a config.
 BUNDLE_OPTIONS = {"run_id", "init_id", "final_id", "meta_file", "config_file", "logging_file", "tracking", "args_file"}
@@ -37,7 +37,7 @@ def open_door(output_dir: PathLike | None = None) -> None:
     warnings.filterwarnings("ignore", r"`?torch\.cuda\.amp\.GradScaler")
     if sys.argv[1:2] == ["run"]:
         check_overrides(sys.argv[2:])
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not have_met():
         raise InputError("torchrun's processes do not know of each other: add the bundle's configs/multi_gpu_*.json")
     if output_dir is not None:
         require_writable(output_dir)

@@ -9,13 +9,12 @@ from math import prod
 from types import SimpleNamespace
 from typing import Any
 
-import ignite.distributed as idist
 import torch
 from torch import Tensor
 
 from monai_iltm.data.documents import read_json
 from monai_iltm.data.errors import InputError
-from monai_iltm.engines.distributed import is_main
+from monai_iltm.engines.distributed import is_main, trainers
 from monai_iltm.engines.footprint import Line, free_bytes, line_of, resident_bytes
 from monai_iltm.engines.optimiser import MuonAdamW
 from monai_iltm.engines.rules import require_possible
@@ -63,22 +62,23 @@ def plan(
         return dict(settings)
     ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if device.type == "cpu" else 1
     budget = memory_gib * GIB if memory_gib else resident + there / ranks
+    training = budget if memory_gib or trainers() > 1 else resident + there
     chosen, needs = dict(settings), {}
     image = settings["image_channels"] * prod(settings["image_size"]) * FLOAT
     if not (run.vqvae / "model.pt").is_file():
         step = vqvae_step_bytes(network.vqvae, network.transformer.grid, settings, device)
         batch, size = _own_batch(settings["vqvae_batch_size"]), prod(settings["image_size"])
         needs["VQ-VAE"] = resident + step.at(batch * size)
-        _require("VQ-VAE", needs["VQ-VAE"], budget, "vqvae_batch_size", step, budget - resident, size)
+        _require("VQ-VAE", needs["VQ-VAE"], training, "vqvae_batch_size", step, training - resident, size)
         cached = len(read_json(run.datalist)["training"]) * image
-        room = (budget - needs["VQ-VAE"]) / cached
+        room = (training - needs["VQ-VAE"]) / cached
         chosen["cache_rate"] = round(max(0.0, min(settings["cache_rate"], room - 0.01)), 2)
         needs["VQ-VAE"] += chosen["cache_rate"] * cached
     step = prior_step_bytes(network.transformer, settings, device)
     batch, size = _own_batch(settings["prior_batch_size"]), network.transformer.length
     variants = 2 * (1 + settings["augmented_versions"]) * image
     needs["prior"] = resident + max(step.at(batch * size), variants)
-    _require("prior", needs["prior"], budget, "prior_batch_size", step, budget - resident, size)
+    _require("prior", needs["prior"], training, "prior_batch_size", step, training - resident, size)
     least, most = scoring_bytes(network, settings, device)
     _require("scoring", resident + least, budget)
     kept = min(most, budget - resident - least)
@@ -177,7 +177,7 @@ def healing_bytes(transformer: MaskedTransformer, settings: Mapping[str, Any], d
 
 def _own_batch(batch: int) -> int:
     """This rank's part of a global batch, at most."""
-    return -(-batch // idist.get_world_size())
+    return -(-batch // trainers())
 
 
 def _some(tokens: Tensor) -> Tensor:
@@ -199,5 +199,5 @@ def _require(
     told = f"{stage} needs {need / GIB:.1f} GiB, {budget / GIB:.1f} are there: "
     fitting = int((room - step.base) / (step.slope * size)) if step and step.slope else 0
     if fitting >= 1:
-        raise InputError(told + f"--{name} {fitting * idist.get_world_size()} would fit")
+        raise InputError(told + f"--{name} {fitting * trainers()} would fit")
     raise InputError(told + ("smaller images" if step else "fewer draws, or smaller images"))

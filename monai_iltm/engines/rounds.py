@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from monai_iltm.data.cases import load_cases
 from monai_iltm.data.documents import read_csv, read_json, write_json
-from monai_iltm.engines.distributed import barrier, is_main
+from monai_iltm.engines.distributed import barrier, is_main, training
 from monai_iltm.engines.masks import (
     against_truth,
     agreement,
@@ -241,4 +242,6 @@ class IterativeWorkflow(Engine):
     def _stage(self, bundle: str, config: str, result: Path | None, name: str, **paths: Any) -> None:
         if result is None or not result.is_file():
             shared = {"check_data": False, "datalist": str(self.folder.datalist), "stage_name": name}
-            run_stage(self.bundles / bundle, config, self.settings, **{**shared, **paths})
+            with training() if config == "train" else nullcontext(True) as works:
+                if works:
+                    run_stage(self.bundles / bundle, config, self.settings, **{**shared, **paths})

@@ -5,7 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from monai.data import get_track_meta, set_track_meta
 from monai.transforms import Compose, RandAffined, RandFlipd, RandScaleIntensityd, ScaleIntensityRanged
+
+
+class Untracked(Compose):
+    """Transforms whose results are plain tensors: to keep track of every step would take most of the time."""
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        tracked = get_track_meta()
+        set_track_meta(False)
+        try:
+            return super().__call__(*arguments, **options)
+        finally:
+            set_track_meta(tracked)
 
 
 def augmentation(
@@ -44,4 +57,4 @@ def augmentation(
     if gain:
         steps.append(RandScaleIntensityd(["image"], factors=gain, prob=1.0, allow_missing_keys=True))
         steps.append(ScaleIntensityRanged(["image"], 0.0, 1.0, 0.0, 1.0, clip=True, allow_missing_keys=True))
-    return Compose(steps)
+    return Untracked(steps)

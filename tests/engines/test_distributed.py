@@ -2,16 +2,16 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 
 import pytest
+import torch
 
 LEAVE_AND_FREE = """
-import os, sys
 import torch, torch.distributed as dist
 from monai_iltm.engines.distributed import barrier, parallel, start_processes, stop_processes
 torch.set_num_threads(1)
-for port in sys.argv[1:]:
-    os.environ["MASTER_PORT"] = port
+for _ in range(12):
     start_processes()
     network = parallel(torch.nn.Linear(8, 8), torch.device("cpu"))
     network(torch.rand(4, 8)).sum().backward()
@@ -25,9 +25,46 @@ for port in sys.argv[1:]:
 """
 
 
+TRAIN_ALONE = """
+import sys
+import ignite.distributed as idist, torch
+from monai_iltm.engines.distributed import gathered, own_share, start_processes, stop_processes, trainers, training
+start_processes()
+torch.set_num_threads(1)
+told = []
+for turn in range(3):
+    with training() as trains:
+        alone = (trains, idist.get_world_size(), torch.get_num_threads())
+    cases = gathered([case * 10 for case in own_share([1, 2, 3])])
+    told.append((trainers(), *alone, idist.get_world_size(), torch.get_num_threads(), cases))
+stop_processes()
+assert told == 3 * [(int(sys.argv[1]), *eval(sys.argv[2]), 2, 1, [10, 20, 30])], told
+"""
+
+
+@pytest.fixture
+def told(free_ports) -> dict[str, str]:
+    """What torchrun tells two processes, their ranks excepted."""
+    return {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_ports(1)[0], "WORLD_SIZE": "2"}
+
+
+def of_rank(told: dict[str, str], local_world: str) -> Callable[[int], dict[str, str]]:
+    return lambda rank: {**told, "RANK": str(rank), "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": local_world}
+
+
 @pytest.mark.slow
-def test_a_network_that_outlives_its_group_does_not_hang_two_processes(free_ports, two_ranks):
+@pytest.mark.skipif(torch.cuda.is_available(), reason="with GPUs every process trains on its own")
+def test_on_one_machines_cpu_one_process_trains_with_the_threads_of_all(told, two_ranks):
+    inside = ["(True, 1, 2)", "(False, 1, 1)"]
+    two_ranks(lambda rank: [sys.executable, "-c", TRAIN_ALONE, "1", inside[rank]], of_rank(told, "2"))
+
+
+@pytest.mark.slow
+def test_on_several_machines_all_processes_train(told, two_ranks):
+    two_ranks(lambda _: [sys.executable, "-c", TRAIN_ALONE, "2", "(True, 2, 1)"], of_rank(told, "1"))
+
+
+@pytest.mark.slow
+def test_a_network_that_outlives_its_group_does_not_hang_two_processes(told, two_ranks):
     """Where the wrapped network was the group's last owner, this hung within the first few turns."""
-    command = [sys.executable, "-c", LEAVE_AND_FREE, *free_ports(12)]
-    told = {**os.environ, "MASTER_ADDR": "127.0.0.1", "WORLD_SIZE": "2"}
-    two_ranks(lambda _: command, lambda rank: {**told, "RANK": str(rank), "LOCAL_RANK": "0"})
+    two_ranks(lambda _: [sys.executable, "-c", LEAVE_AND_FREE], of_rank(told, "1"))

@@ -116,7 +116,7 @@ def test_ranks_share_a_batch(run, machine, monkeypatch):
     machine(8)
     alone = {**SETTINGS, "vqvae_batch_size": 8, "prior_batch_size": 8}
     needs = [memory.prior_step_bytes(network().transformer, SETTINGS, CPU)]
-    monkeypatch.setattr(memory.idist, "get_world_size", lambda: 2)
+    monkeypatch.setattr(memory, "trainers", lambda: 2)
     needs.append(memory.prior_step_bytes(network().transformer, alone, CPU))
     assert needs[0] == needs[1]
     with pytest.raises(InputError, match=r"--vqvae_batch_size (\d*[02468]) would fit"):
