@@ -2,13 +2,54 @@
 
 from __future__ import annotations
 
+import math
+from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from monai.optimizers import WarmupCosineSchedule
+from torch import Tensor
 from torch.optim import AdamW, Muon, Optimizer
 
 from monai_iltm.networks import MaskedTransformer
+
+
+class StackedMuon(Muon):
+    """torch's Muon, which orthogonalises all matrices of one shape together: several times faster for small ones."""
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            alike = defaultdict(list)
+            for matrix in group["params"]:
+                if matrix.grad is not None:
+                    alike[matrix.shape].append((matrix, self._direction(matrix, matrix.grad, group)))
+            for (rows, columns), pairs in alike.items():
+                matrices, directions = zip(*pairs, strict=True)
+                updates = orthogonal(torch.stack(directions), group["ns_coefficients"], group["ns_steps"], group["eps"])
+                size = group["lr"] * math.sqrt(max(1, rows / columns))
+                for matrix, update in zip(matrices, updates, strict=True):
+                    matrix.mul_(1 - group["lr"] * group["weight_decay"]).add_(update, alpha=-size)
+
+    def _direction(self, matrix: Tensor, gradient: Tensor, group: dict[str, Any]) -> Tensor:
+        """The gradient, carried on by momentum and a look ahead."""
+        if "momentum_buffer" not in self.state[matrix]:
+            self.state[matrix]["momentum_buffer"] = torch.zeros_like(gradient)
+        momentum = self.state[matrix]["momentum_buffer"].lerp_(gradient, 1 - group["momentum"])
+        return gradient.lerp(momentum, group["momentum"])
+
+
+def orthogonal(matrices: Tensor, coefficients: Sequence[float], steps: int, eps: float) -> Tensor:
+    """Matrices f32 [n, r, c] with all singular values brought near 1, bf16: Newton-Schulz steps of the fifth order."""
+    tall = matrices.shape[1] > matrices.shape[2]
+    x = (matrices.mT if tall else matrices).to(torch.bfloat16).contiguous()
+    x = x / x.flatten(1).norm(dim=1).clamp(min=eps)[:, None, None]  # no singular value above 1
+    a, b, c = coefficients
+    for _ in range(steps):
+        square = torch.bmm(x, x.mT)
+        x = torch.baddbmm(x, torch.baddbmm(square, square, square, beta=b, alpha=c), x, beta=a)
+    return x.mT if tall else x
 
 
 class MuonAdamW(Optimizer):
@@ -31,7 +72,7 @@ class MuonAdamW(Optimizer):
         chosen = {id(p) for p in matrices}
         rest = [p for p in transformer.parameters() if id(p) not in chosen]
         self.parts = {
-            "muon": Muon(matrices, lr=lr, weight_decay=weight_decay),
+            "muon": StackedMuon(matrices, lr=lr, weight_decay=weight_decay),
             "adamw": AdamW(rest, lr=adamw_lr, betas=(0.9, 0.98), weight_decay=weight_decay),
         }
         # the very groups of the parts: a scheduler that sets a group's lr sets theirs

@@ -5,8 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from torch.optim import Muon
 
-from monai_iltm.engines.optimiser import MuonAdamW, warmup_cosine
+from monai_iltm.engines.optimiser import MuonAdamW, StackedMuon, warmup_cosine
 from monai_iltm.networks import MaskedTransformer
 
 
@@ -27,6 +28,27 @@ def test_muon_has_the_blocks_matrices_and_adamw_everything_else():
     assert sorted([*muon, *adamw]) == sorted(names)
     assert {names[i].split(".", 2)[2] for i in muon} == {"qkv.weight", "out.weight", "mlp.0.weight", "mlp.2.weight"}
     assert rates(optimizer) == [0.02, 0.002]
+
+
+def test_matrices_that_are_stacked_step_as_torchs_muon_has_them_step():
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(6, 4), (4, 6), (6, 4), (5, 5)]
+    ours, theirs = ([torch.ones(shape).requires_grad_() for shape in shapes] for _ in range(2))
+    told = {"lr": 0.1, "weight_decay": 0.3}
+    optimizers = StackedMuon(ours, **told), Muon(theirs, **told)
+    for _ in range(4):
+        for one, other in zip(ours, theirs, strict=True):
+            one.grad = torch.randn(one.shape, generator=generator)
+            other.grad = one.grad.clone()
+        ours[3].grad = theirs[3].grad = None
+        for optimizer in optimizers:
+            optimizer.step()
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=2e-3)  # rounded to bfloat16 in between
+    assert (ours[0] - 1).abs().max() > 0.1
+    assert torch.equal(ours[3], torch.ones(5, 5))
+    states = [optimizer.state_dict()["state"][2]["momentum_buffer"] for optimizer in optimizers]
+    assert torch.equal(*states)
 
 
 def test_every_parameter_moves_and_the_loss_falls():
