@@ -21,6 +21,9 @@ from monai_iltm.engines.distributed import have_met
 # What `python -m monai.bundle run` takes itself, beside the ids of a config.
 BUNDLE_OPTIONS = {"run_id", "init_id", "final_id", "meta_file", "config_file", "logging_file", "tracking", "args_file"}
 
+# How the errors begin by which our networks and inferers refuse a setting.
+REFUSALS = ("MaskedTransformer: ", "LatentPrior: ", "token_grid: ", "KDEInferer: ", "flag: ")
+
 # How gloo's and nccl's errors tell of a process that is gone.
 PEER_LOST = ("Connection closed by peer", "Connection reset by peer", "remote process exited")
 
@@ -44,7 +47,7 @@ def open_door(output_dir: PathLike | None = None) -> None:
 
 
 def tell_plainly() -> None:
-    """From now on an InputError that ends the program is printed as one line; all else keeps its traceback."""
+    """From now on a user's mistake that ends the program is printed as one line; all else keeps its traceback."""
     sys.excepthook = _tell
 
 
@@ -82,10 +85,10 @@ def check_names(names: Iterable[str], known: Iterable[str]) -> None:
 
 
 def plain_line(error: BaseException | None) -> str | None:
-    """The message of the InputError that an error is, or stems from, or that another process ended; else None."""
+    """The message of the mistake that an error is, or stems from, or that another process ended; else None."""
     several = int(os.environ.get("WORLD_SIZE", "1")) > 1
     while error is not None:
-        if isinstance(error, InputError):
+        if isinstance(error, InputError) or (isinstance(error, ValueError) and str(error).startswith(REFUSALS)):
             return f"error: {error}"
         if several and any(words in str(error) for words in PEER_LOST):
             return f"process {os.environ.get('RANK')} ends: another process of this run did, and tells why"

@@ -53,5 +53,6 @@ class LatentPrior(nn.Module):
 def token_grid(image_size: Sequence[int], vqvae: VQVAE) -> tuple[int, ...]:
     """Cells per axis of images of this size. Raises ValueError where an axis is no multiple of the VQ-VAE's factor."""
     if any(n % vqvae.factor for n in image_size):
-        raise ValueError(f"image_size {tuple(image_size)} is no multiple of the VQ-VAE's factor {vqvae.factor}")
+        found = f"{tuple(image_size)} is no multiple of the VQ-VAE's factor {vqvae.factor}"
+        raise ValueError(f"token_grid: image_size {found}")
     return tuple(n // vqvae.factor for n in image_size)

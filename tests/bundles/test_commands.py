@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 pytestmark = pytest.mark.slow  # a command takes some seconds to import all it needs
-VQVAE = Path(__file__).resolve().parents[2] / "bundles" / "vqvae"
+BUNDLES = Path(__file__).resolve().parents[2] / "bundles"
+VQVAE = BUNDLES / "vqvae"
 
 
 def test_training_by_command(command, tiny, tmp_path):
@@ -36,3 +37,13 @@ def test_a_mistake_is_one_plain_line(command, tiny, tmp_path, mistake):
     done = command(VQVAE, "configs/inference.json", **{**told, **wrong})
     assert done.returncode != 0
     assert done.stderr == f"error: {words}\n"
+
+
+def test_a_network_that_cannot_be_is_one_plain_line_before_anything_is_made(command, tiny, tmp_path):
+    told = {"dataset_dir": tiny["dataset_dir"], "output_dir": tmp_path / "out", "prior_width": 16, "prior_heads": 3}
+    done = command(BUNDLES / "iltm", "configs/train.json", **told)
+    assert done.returncode != 0
+    assert done.stderr.startswith("error: MaskedTransformer: grid is 2D or 3D, heads divide width")
+    assert "width 16, heads 3" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not list((tmp_path / "out").rglob("*.pt"))

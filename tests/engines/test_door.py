@@ -117,6 +117,7 @@ def test_an_input_error_is_found_under_all_that_it_caused(depth):
     assert plain_line(chain(depth)) == "error: case_7: too large"
     assert plain_line(InputError("x")) == "error: x"
     assert plain_line(ValueError("x")) is None
+    assert plain_line(ValueError("KDEInferer: blur")) == "error: KDEInferer: blur"
     assert plain_line(None) is None
 
 
