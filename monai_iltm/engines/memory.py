@@ -86,7 +86,8 @@ def plan(
     needs["scoring"] = resident + least + kept
     if is_main():
         told = ", ".join(f"{name} {need / GIB:.1f}" for name, need in needs.items())
-        print(f"memory, GiB of {budget / GIB:.1f} a process: {told}; {chosen['cache_rate']:.0%} of the images held")
+        room = f"{budget / GIB:.1f} a process" + (f", {training / GIB:.1f} to train" if training > budget else "")
+        print(f"memory, GiB of {room}: {told}; {chosen['cache_rate']:.0%} of the images held")
     return chosen
 
 

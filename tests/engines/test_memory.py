@@ -108,8 +108,12 @@ def test_a_stage_that_is_done_is_not_asked(run, machine):
 def test_ranks_share_what_is_free(run, machine, monkeypatch, capsys):
     machine(8)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    monkeypatch.setattr(memory, "trainers", lambda: 4)
     plan(run)
-    assert "GiB of 3.0 a process" in capsys.readouterr().out
+    assert "GiB of 3.0 a process:" in capsys.readouterr().out
+    monkeypatch.setattr(memory, "trainers", lambda: 1)
+    plan(run)
+    assert "GiB of 3.0 a process, 9.0 to train:" in capsys.readouterr().out
 
 
 def test_ranks_share_a_batch(run, machine, monkeypatch):
