@@ -16,7 +16,7 @@ from monai_iltm.networks import MaskedTransformer
 
 
 class StackedMuon(Muon):
-    """torch's Muon, which orthogonalises all matrices of one shape together: several times faster for small ones."""
+    """torch's Muon, which orthogonalises all matrices of one shape together: twice as fast where they are small."""
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
