@@ -95,7 +95,7 @@ def image_dataset(
     """
     plain = EnsureTyped(["image"], track_meta=False)
     steps: list[Any] = [transform, SelectItemsd(["image"]), plain]
-    whole = Compose([*steps, augmentation] if augmentation is not None else steps).flatten()
+    whole = Compose([*steps, augmentation, plain] if augmentation is not None else steps).flatten()
     if cache_rate == 0:
         return Dataset(data, whole)
     return CacheDataset(data, whole, cache_rate=cache_rate, num_workers=None, progress=False)

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from monai.optimizers import WarmupCosineSchedule
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import AdamW, Muon, Optimizer
 
 from monai_iltm.networks import MaskedTransformer
@@ -17,6 +17,9 @@ from monai_iltm.networks import MaskedTransformer
 
 class StackedMuon(Muon):
     """torch's Muon, which orthogonalises all matrices of one shape together: twice as fast where they are small."""
+
+    def __init__(self, matrices: Sequence[nn.Parameter], lr: float, weight_decay: float) -> None:
+        super().__init__(matrices, lr=lr, weight_decay=weight_decay)  # all else is as torch has it
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
