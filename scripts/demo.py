@@ -9,9 +9,10 @@ from pathlib import Path
 
 import fire
 
-from monai_iltm.__main__ import report, run, status
+from monai_iltm.__main__ import run, status
 from monai_iltm.data.phantom2d import write_phantom2d
 from monai_iltm.engines.door import tell_plainly
+from monai_iltm.store import RunFolder
 
 HOME = Path(__file__).resolve().parents[1]
 UNSEEN = 1  # the phantom of seed 0 was looked at while its preset was made
@@ -25,7 +26,7 @@ def demo(out: str = str(HOME / "runs" / "demo"), processes: int = 2) -> None:
     print()
     status(out)
     print()
-    report(out)
+    print(RunFolder(Path(out)).report)
 
 
 if __name__ == "__main__":

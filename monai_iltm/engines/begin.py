@@ -34,6 +34,7 @@ FREE = (
     "tracking",
     "cache_rate",
     "keep_gib",
+    "side_by_side",
 )
 
 

@@ -7,8 +7,7 @@ import logging
 import os
 import sys
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -111,23 +110,26 @@ def trainers() -> int:
     return 1 if here == world and rank_device().type == "cpu" else world
 
 
-@contextmanager
-def training() -> Iterator[bool]:
-    """Around a training stage; tells whether this process trains.
+def train(stages: Sequence[Callable[[], None]]) -> None:
+    """Run training stages that do not rest on each other, the same on every rank.
 
-    Where ``trainers`` is 1 the first process does, outside the group and with the threads of all; the others wait.
+    Where ``trainers`` is 1 they run side by side outside the group, a process each and more in turn, with the threads
+    of all; a process without a stage waits. Else all ranks train each of them together.
     """
-    world = idist.get_world_size()
-    if trainers() == world:
-        yield True
+    if not stages:
         return
-    trains, threads = is_main(), torch.get_num_threads()
+    world, rank, own = idist.get_world_size(), idist.get_rank(), torch.get_num_threads()
+    if trainers() == world:
+        for stage in stages:
+            stage()
+        return
     barrier()
     stop_processes()
-    if trains:
-        torch.set_num_threads(world * threads)
-    yield trains
-    torch.set_num_threads(threads)
+    share, left = divmod(world * own, min(len(stages), world))
+    torch.set_num_threads(share + (rank < left))
+    for stage in stages[rank::world]:
+        stage()
+    torch.set_num_threads(own)
     start_processes()
 
 

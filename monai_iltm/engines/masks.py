@@ -18,6 +18,7 @@ from monai_iltm.data.checks import shown_path
 from monai_iltm.data.documents import write_json
 from monai_iltm.data.errors import InputError
 from monai_iltm.data.images import mask_suffix, read_image, write_image
+from monai_iltm.engines.distributed import gathered, own_share
 from monai_iltm.ops.tokens import pool_mask
 from monai_iltm.store import ResultFolder, RoundFolder
 
@@ -99,16 +100,18 @@ def lock_masks(folder: RoundFolder, cases: Sequence[dict[str, Any]]) -> None:
 def suspect_tokens(
     cases: Sequence[dict[str, Any]], preprocessing: Compose, grid: Sequence[int], mode: str, cut: float
 ) -> Tensor:
-    """What the next prior leaves out: bool [N, *grid], from each case's "mask" on disk through its image's geometry."""
-    rows = []
-    for case in cases:
+    """What the next prior leaves out: bool [N, *grid], from each case's "mask" on disk through its image's geometry.
+
+    Several ranks share the work.
+    """
+
+    def pooled(case: dict[str, Any]) -> Tensor:
         item = preprocessing({key: case[key] for key in ("case", "image", "mask") if key in case})
-        if "mask" in item:
-            mask = convert_to_tensor(item["mask"], track_meta=False)[None] > 0
-            rows.append(pool_mask(mask, grid, mode, cut)[0])
-        else:
-            rows.append(torch.zeros(tuple(grid), dtype=torch.bool))
-    return torch.stack(rows)
+        if "mask" not in item:
+            return torch.zeros(tuple(grid), dtype=torch.bool)
+        return pool_mask(convert_to_tensor(item["mask"], track_meta=False)[None] > 0, grid, mode, cut)[0]
+
+    return torch.stack(gathered([pooled(case) for case in own_share(list(cases))]))
 
 
 def agreement(suspect: Tensor, other: Tensor) -> float:

@@ -42,7 +42,8 @@ def plan(
     device: torch.device,
     memory_gib: float | None = None,
 ) -> dict[str, Any]:
-    """The settings, with ``cache_rate`` lowered and ``keep_gib`` chosen so that every stage that is due fits.
+    """The settings, with ``cache_rate`` lowered, ``keep_gib`` chosen and ``side_by_side`` taken back, so that every
+    stage that is due fits.
 
     Args:
         run: begun; stages whose result it holds are left out. settings: by id, as the rounds have them.
@@ -79,6 +80,7 @@ def plan(
     variants = 2 * (1 + settings["augmented_versions"]) * image
     needs["prior"] = resident + max(step.at(batch * size), variants)
     _require("prior", needs["prior"], training, "prior_batch_size", step, training - resident, size)
+    chosen["side_by_side"] = settings["side_by_side"] and needs["prior"] <= budget
     least, most = scoring_bytes(network, settings, device)
     _require("scoring", resident + least, budget)
     kept = min(most, budget - resident - least)

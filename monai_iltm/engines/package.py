@@ -11,7 +11,7 @@ from monai.config import PathLike
 
 from monai_iltm.data.documents import read_json, write_json
 from monai_iltm.engines.distributed import is_main
-from monai_iltm.engines.rounds import FLAG_THRESHOLDS
+from monai_iltm.engines.rules import FLAG_THRESHOLDS
 from monai_iltm.store import RoundFolder, RunFolder
 
 

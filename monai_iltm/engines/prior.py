@@ -16,8 +16,8 @@ from tqdm import tqdm
 
 from monai_iltm.data.errors import InputError
 from monai_iltm.data.weights import load_weights, save_in_one_step
-from monai_iltm.engines.distributed import gathered, is_main, own_share
-from monai_iltm.handlers.epochs import redraw_seconds
+from monai_iltm.engines.distributed import gathered, own_share
+from monai_iltm.handlers.epochs import draws_bars, redraw_seconds
 from monai_iltm.inferers.kde import MOST_AT_ONCE
 from monai_iltm.networks import LatentPrior, MaskedTransformer
 from monai_iltm.ops.tokens import pool_mask
@@ -63,10 +63,8 @@ def encode_cases(
     network = network.to(device).eval()
     grid = network.transformer.grid
     entries = []
-    bar = tqdm(
-        own_share(cases), desc="encoding", unit="case", leave=False, disable=not is_main(), mininterval=redraw_seconds()
-    )
-    for case in bar:
+    own, hidden = own_share(cases), not draws_bars()
+    for case in tqdm(own, "encoding", unit="case", leave=False, disable=hidden, mininterval=redraw_seconds()):
         name = str(case.get("case", case["image"]))
         path = None if store is None else Path(store) / f"{name}.pt"
         tokens = torch.load(path, weights_only=True)["tokens"].long() if path and path.is_file() else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from torch import Tensor
 
 from monai_iltm.data.cases import load_cases
 from monai_iltm.data.documents import read_csv, read_json, write_json
-from monai_iltm.engines.distributed import barrier, is_main, training
+from monai_iltm.engines.distributed import barrier, is_main
 from monai_iltm.engines.masks import (
     against_truth,
     agreement,
@@ -25,9 +24,9 @@ from monai_iltm.engines.masks import (
     surprise_quantile,
     suspect_tokens,
 )
-from monai_iltm.engines.rules import FLAG_THRESHOLDS, Rules, require_possible
+from monai_iltm.engines.rules import Rules, require_possible
 from monai_iltm.engines.scoring import forget_others
-from monai_iltm.engines.stages import run_stage
+from monai_iltm.engines.stages import Prior, Stages
 from monai_iltm.handlers.convergence import Masked, masked_in, verdict
 from monai_iltm.store import RoundFolder, RunFolder
 
@@ -71,7 +70,8 @@ class IterativeWorkflow(Engine):
     ) -> None:
         super().__init__(lambda engine, index: self._round(index))
         require_possible(settings)
-        self.folder, self.bundles, self.settings = run, Path(bundles), dict(settings)
+        self.folder, self.settings = run, dict(settings)
+        self.stages = Stages(run, bundles, settings, rules.warm_start)
         self.preprocessing, self.grid, self.rules, self.max_rounds = preprocessing, tuple(grid), rules, max_epochs
         self.register_events(*RoundEvents)
         self.add_event_handler(Events.EPOCH_COMPLETED, self._end)
@@ -80,7 +80,7 @@ class IterativeWorkflow(Engine):
 
     def run(self, *_: Any, **__: Any) -> Any:
         """All rounds that are still to be done; returns ignite's state."""
-        self._stage("vqvae", "train", self.folder.vqvae / "model.pt", "VQ-VAE", output_dir=str(self.folder.vqvae))
+        self.stages.train_vqvae()
         done = [masked_in(read_json(folder.record)) for folder in self.folder.rounds()]
         for folder in self.folder.rounds():
             self.score_test(folder)  # labels may have come since
@@ -94,7 +94,8 @@ class IterativeWorkflow(Engine):
         if folder.index and is_main():
             lock_masks(self.folder.round(folder.index - 1), self.cases("training"))
         barrier()
-        self.train_prior(folder, self._training_list(folder.index))
+        before = self.folder.round(folder.index - 1).datalist if folder.index else self.folder.datalist
+        self.stages.train_round(Prior(folder, before))
         self.fire_event(RoundEvents.PRIOR_TRAINED)
         self.score(folder, folder.maps, "training", kinds=["surprise"])
         self.fire_event(RoundEvents.TRAINING_SCORED)
@@ -113,40 +114,10 @@ class IterativeWorkflow(Engine):
         if self.state.output["verdict"] != "continue":  # type: ignore[index]
             self.terminate()
 
-    def train_prior(self, folder: RoundFolder, datalist: Path, split: str = "training") -> None:
-        """Stage 2 into a folder, from a datalist whose masks are left out."""
-        start = self.folder.round(folder.index - 1).model if self.rules.warm_start and folder.index else None
-        first = folder == self.folder.round(0)
-        epochs = self.settings.get("first_prior_epochs") if first else None
-        self._stage(
-            "masked_transformer",
-            "train",
-            folder.model,
-            f"{folder.title}: prior",
-            output_dir=str(folder.path),
-            datalist=str(datalist),
-            split=split,
-            prior_epochs=epochs or self.settings["prior_epochs"],
-            vqvae_weights=str(self.folder.vqvae / "model.pt"),
-            start_weights=str(start) if start else None,
-            token_store=str(self.folder.tokens),
-        )
-
     def score(self, folder: RoundFolder, output: Path, split: str, **told: Any) -> None:
         """Stage 3 over a split, cases that are done excepted."""
-        config = "evaluate" if split == "testing" else "inference"
-        split_names = {"testing": ["testing", "testing_apart"]}.get(split, split)
-        flags = self._flags(self._peer(folder).index)
-        self._stage(
-            "kde_inferer",
-            config,
-            None,
-            f"{folder.title}: {split} maps",
-            output_dir=str(output),
-            split=split_names,
-            weights=str(folder.model),
-            **{**flags, **told},
-        )
+        flags = self.rules.flags(self.settings, self._peer(folder).index)
+        self.stages.score(folder, output, split, **{**flags, **told})
 
     def score_test(self, folder: RoundFolder) -> None:
         """Test maps, masks, scores and metrics of a prior; what there is nothing to make of is left out.
@@ -156,7 +127,8 @@ class IterativeWorkflow(Engine):
         cases = self.cases("testing")
         threshold = read_json(self._peer(folder).calibration)["threshold"]
         if is_main() and not folder.is_round:
-            forget_others(folder, {**self._flags(self._peer(folder).index), "surprise_threshold": threshold})
+            flags = self.rules.flags(self.settings, self._peer(folder).index)
+            forget_others(folder, {**flags, "surprise_threshold": threshold})
         barrier()
         if folder.metrics.is_file() or (folder.scores.is_file() and not any(case.get("label") for case in cases)):
             return
@@ -193,7 +165,7 @@ class IterativeWorkflow(Engine):
             "jaccard": now.overlap,
             "jaccard_before": now.overlap_before,
             "mask_threshold": limit,
-            **{name: value for name, value in self._flags(folder.index).items() if value},
+            **{name: value for name, value in self.rules.flags(self.settings, folder.index).items() if value},
             "loss": float(read_csv(folder.history)[-1]["loss"]),
             "training_mask": against_truth(suspect, truth),
             "verdict": self._verdict([*before, now]),
@@ -230,18 +202,3 @@ class IterativeWorkflow(Engine):
     def _peer(self, folder: RoundFolder) -> RoundFolder:
         """The round whose numbers a folder is scored with: its own; the bracket stands beside the last one."""
         return folder if folder.is_round else self.folder.rounds()[-1]
-
-    def _flags(self, index: int) -> dict[str, float | None]:
-        given = {name: self.settings.get(name) for name in FLAG_THRESHOLDS}
-        fall = (1 - self.rules.flag_decay) ** index
-        return {name: None if value is None else value * fall for name, value in given.items()}
-
-    def _training_list(self, index: int) -> Path:
-        return self.folder.round(index - 1).datalist if index else self.folder.datalist
-
-    def _stage(self, bundle: str, config: str, result: Path | None, name: str, **paths: Any) -> None:
-        if result is None or not result.is_file():
-            shared = {"check_data": False, "datalist": str(self.folder.datalist), "stage_name": name}
-            with training() if config == "train" else nullcontext(True) as works:
-                if works:
-                    run_stage(self.bundles / bundle, config, self.settings, **{**shared, **paths})

@@ -43,6 +43,12 @@ class Rules:
     def __post_init__(self) -> None:
         require_one_rule(self.mask_density, self.mask_share)
 
+    def flags(self, settings: Mapping[str, Any], index: int) -> dict[str, float | None]:
+        """The flag thresholds among the settings as they are in a round, by name; the one that is given falls."""
+        fall = (1 - self.flag_decay) ** index
+        given = {name: settings.get(name) for name in FLAG_THRESHOLDS}
+        return {name: None if value is None else value * fall for name, value in given.items()}
+
 
 def require_possible(settings: Mapping[str, Any]) -> None:
     """Raise InputError for settings that a later stage, after hours, would refuse."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from ignite.engine import Events
 from monai.transforms import Compose
 from monai.utils import convert_to_tensor
 from torch import Tensor
@@ -16,6 +17,7 @@ from monai_iltm.data.weights import load_weights
 from monai_iltm.engines.distributed import barrier, is_main
 from monai_iltm.engines.evaluation import all_figures, truth_of
 from monai_iltm.engines.rounds import IterativeWorkflow
+from monai_iltm.engines.stages import Prior
 from monai_iltm.inferers import ResidualInferer
 from monai_iltm.networks import VQVAE
 from monai_iltm.transforms import ToImageGridd
@@ -38,19 +40,44 @@ class Yardsticks:
     def __init__(self, vqvae: VQVAE, preprocessing: Compose, bracket: bool = True) -> None:
         self.vqvae, self.preprocessing, self.bracket = vqvae, preprocessing, bracket
 
+    def attach(self, workflow: IterativeWorkflow) -> None:
+        """Let the bracket's priors train beside the rounds' where a process is free; their scoring waits for these."""
+        workflow.add_event_handler(Events.STARTED, lambda engine: engine.stages.waiting.extend(self._priors(engine)))
+
     def measure(self, workflow: IterativeWorkflow) -> None:
         """All yardsticks that are not there yet."""
-        run = workflow.folder
-        known = [case for case in workflow.cases("testing") if case.get("label") or case.get("normal")]
-        if not any(case.get("label") for case in known):
+        run, known = workflow.folder, _known(workflow)
+        if not known:
             return
         if is_main() and not run.trivial.is_file():
             load_weights(self.vqvae, run.vqvae / "model.pt")
             write_json(run.trivial, self._trivial(workflow.cases("training"), known))
         barrier()
-        if self.bracket:
-            self._oracle(workflow)
-            self._clean(workflow)
+        priors = self._priors(workflow)
+        workflow.stages.train_priors(*priors)
+        for folder in (prior.folder for prior in priors):
+            workflow.score_test(folder)
+            if is_main():
+                write_json(folder.record, {"round": 0})
+            barrier()
+
+    def _priors(self, workflow: IterativeWorkflow) -> list[Prior]:
+        """The bracket's, trained as long as those of the later rounds: from images without anomalies, and from the
+        training images with the true anomalies left out."""
+        if not self.bracket or not _known(workflow):
+            return []
+        run, priors = workflow.folder, []
+        if workflow.cases("clean"):
+            priors.append(Prior(run.bracket("clean"), run.datalist, "clean"))
+        training = workflow.cases("training")
+        if any(case.get("label") for case in training):
+            oracle = run.bracket("oracle")
+            if is_main():
+                kept = [{k: case[k] for k in ("case", "image")} | _mask(case) for case in training]
+                write_json(oracle.datalist, {"training": kept})
+            barrier()
+            priors.append(Prior(oracle, oracle.datalist))
+        return priors
 
     def _trivial(self, training: Sequence[dict], known: Sequence[dict]) -> dict[str, dict[str, float]]:
         truth = [truth_of(case) for case in known]
@@ -76,28 +103,11 @@ class Yardsticks:
         item = self.preprocessing({"case": case["case"], "image": case["image"]})
         return convert_to_tensor(item["image"], track_meta=False)
 
-    def _oracle(self, workflow: IterativeWorkflow) -> None:
-        """A prior trained as long as those of the later rounds, with the true anomalies left out."""
-        folder = workflow.folder.bracket("oracle")
-        training = workflow.cases("training")
-        if any(case.get("label") for case in training):
-            if is_main():
-                kept = [{k: case[k] for k in ("case", "image")} | _mask(case) for case in training]
-                write_json(folder.datalist, {"training": kept})
-            barrier()
-            self._end(workflow, folder, folder.datalist, "training")
 
-    def _clean(self, workflow: IterativeWorkflow) -> None:
-        """A prior trained as long as those of the later rounds, from images without anomalies."""
-        if workflow.cases("clean"):
-            self._end(workflow, workflow.folder.bracket("clean"), workflow.folder.datalist, "clean")
-
-    def _end(self, workflow: IterativeWorkflow, folder: Any, datalist: Any, split: str) -> None:
-        workflow.train_prior(folder, datalist, split)
-        workflow.score_test(folder)
-        if is_main():
-            write_json(folder.record, {"round": 0})
-        barrier()
+def _known(workflow: IterativeWorkflow) -> list[dict[str, Any]]:
+    """The test cases whose truth is known, where an anomaly is among them; else none."""
+    known = [case for case in workflow.cases("testing") if case.get("label") or case.get("normal")]
+    return known if any(case.get("label") for case in known) else []
 
 
 def _mask(case: dict[str, Any]) -> dict[str, str]:

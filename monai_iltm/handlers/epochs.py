@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections import defaultdict
@@ -81,7 +82,7 @@ class EpochHistory:
 
 
 class StageProgress:
-    """A bar over the epochs of a stage with the time left and the last loss, on rank 0.
+    """A bar over the epochs of a stage with the time left and the last loss, in one process.
 
     Args:
         name: what the bar is called, such as "round 1: prior".
@@ -97,7 +98,7 @@ class StageProgress:
         engine.add_event_handler(Events.COMPLETED, self.close)
 
     def open(self, engine: Engine) -> None:
-        if self.bar is None and idist.get_rank() == 0:
+        if self.bar is None and draws_bars():
             done = engine.state.epoch - 1
             total = engine.state.max_epochs
             self.bar = tqdm(desc=self.name, total=total, initial=done, unit="epoch", mininterval=redraw_seconds())
@@ -111,6 +112,11 @@ class StageProgress:
         if self.bar is not None:
             self.bar.close()
             self.bar = None
+
+
+def draws_bars() -> bool:
+    """Whether this process shows how far it is: the first of torchrun's, be they joined at the moment or not."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def redraw_seconds() -> float:

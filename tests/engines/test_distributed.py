@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Callable
@@ -25,20 +26,22 @@ for _ in range(12):
 """
 
 
-TRAIN_ALONE = """
-import sys
+TRAIN = """
+import json, sys
 import ignite.distributed as idist, torch
-from monai_iltm.engines.distributed import gathered, own_share, start_processes, stop_processes, trainers, training
+from monai_iltm.engines.distributed import gathered, own_share, start_processes, stop_processes, train, trainers
 start_processes()
 torch.set_num_threads(1)
 told = []
-for turn in range(3):
-    with training() as trains:
-        alone = (trains, idist.get_world_size(), torch.get_num_threads())
+for names in ("", "a", "ab", "abc"):
+    inside = []
+    train([lambda name=name: inside.append([name, idist.get_world_size(), torch.get_num_threads()]) for name in names])
     cases = gathered([case * 10 for case in own_share([1, 2, 3])])
-    told.append((trainers(), *alone, idist.get_world_size(), torch.get_num_threads(), cases))
+    assert (cases, idist.get_world_size(), torch.get_num_threads()) == ([10, 20, 30], 2, 1)
+    told.append(inside)
+assert trainers() == int(sys.argv[1])
 stop_processes()
-assert told == 3 * [(int(sys.argv[1]), *eval(sys.argv[2]), 2, 1, [10, 20, 30])], told
+assert told == json.loads(sys.argv[2]), told
 """
 
 
@@ -54,14 +57,17 @@ def of_rank(told: dict[str, str], local_world: str) -> Callable[[int], dict[str,
 
 @pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason="with GPUs every process trains on its own")
-def test_on_one_machines_cpu_one_process_trains_with_the_threads_of_all(told, two_ranks):
-    inside = ["(True, 1, 2)", "(False, 1, 1)"]
-    two_ranks(lambda rank: [sys.executable, "-c", TRAIN_ALONE, "1", inside[rank]], of_rank(told, "2"))
+def test_on_one_machines_cpu_stages_train_side_by_side_with_the_threads_of_all(told, two_ranks):
+    """A stage's name, the world and the threads that it sees: of none, one, two and three stages in each process."""
+    first = [[], [["a", 1, 2]], [["a", 1, 1]], [["a", 1, 1], ["c", 1, 1]]]
+    inside = [json.dumps(first), json.dumps([[], [], [["b", 1, 1]], [["b", 1, 1]]])]
+    two_ranks(lambda rank: [sys.executable, "-c", TRAIN, "1", inside[rank]], of_rank(told, "2"))
 
 
 @pytest.mark.slow
-def test_on_several_machines_all_processes_train(told, two_ranks):
-    two_ranks(lambda _: [sys.executable, "-c", TRAIN_ALONE, "2", "(True, 2, 1)"], of_rank(told, "1"))
+def test_on_several_machines_all_processes_train_each_stage(told, two_ranks):
+    inside = json.dumps([[[name, 2, 1] for name in names] for names in ("", "a", "ab", "abc")])
+    two_ranks(lambda _: [sys.executable, "-c", TRAIN, "2", inside], of_rank(told, "1"))
 
 
 @pytest.mark.slow

@@ -26,6 +26,7 @@ SETTINGS = {
     "amp": False,
     "cache_rate": 1.0,
     "keep_gib": 1.0,
+    "side_by_side": True,
     "threshold_times_uniform": 4.0,
     "draws": 5,
     "decodes": 2,
@@ -125,6 +126,15 @@ def test_ranks_share_a_batch(run, machine, monkeypatch):
     assert needs[0] == needs[1]
     with pytest.raises(InputError, match=r"--vqvae_batch_size (\d*[02468]) would fit"):
         plan(run, memory_gib=1.5, vqvae_batch_size=100_000)
+
+
+@pytest.mark.parametrize(("asked", "need", "chosen"), [(True, 4.9, True), (True, 5.1, False), (False, 4.9, False)])
+def test_priors_train_side_by_side_where_each_fits_its_share(run, machine, monkeypatch, asked, need, chosen):
+    """Of 9 GiB, 1 of them this process's own, each of two has 5; one that trains alone has all."""
+    machine(8)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    monkeypatch.setattr(memory, "prior_step_bytes", lambda *_: memory.Line((need - 1) * memory.GIB, 0.0))
+    assert plan(run, side_by_side=asked)["side_by_side"] is chosen
 
 
 def test_where_the_system_does_not_tell_nothing_is_planned(run, machine, capsys):

@@ -16,9 +16,11 @@ from monai_iltm.data.cases import load_cases
 from monai_iltm.data.documents import read_csv, read_json, write_json
 from monai_iltm.data.errors import InputError
 from monai_iltm.data.images import read_image, write_image
+from monai_iltm.engines import stages
 from monai_iltm.engines.door import plain_line
 from monai_iltm.engines.package import package_bundle
 from monai_iltm.engines.rounds import IterativeWorkflow, RoundEvents
+from monai_iltm.engines.stages import Prior
 from monai_iltm.engines.yardsticks import Yardsticks
 from monai_iltm.networks import VQVAE
 from monai_iltm.store import RunFolder
@@ -402,12 +404,23 @@ def test_both_ends_of_the_bracket_and_what_learns_nothing(iltm, copied, phantom)
     assert contents(copied) == before
 
 
+def test_the_brackets_priors_wait_from_the_first_round_on(iltm, phantom):
+    """In one process for their measuring, where both are trained."""
+    workflow = iltm(phantom, max_rounds=1)
+    network = VQVAE(2, 1, (8, 8), 1, num_embeddings=16, embedding_dim=8)
+    for bracket in (True, False):
+        Yardsticks(network, workflow.preprocessing, bracket).attach(workflow)
+    workflow.run()
+    assert [prior.folder.title for prior in workflow.stages.waiting] == ["bracket clean", "bracket oracle"]
+    assert not any(prior.folder.model.is_file() for prior in workflow.stages.waiting)
+
+
 def test_the_bracket_is_scored_with_the_flags_of_the_last_round(iltm, phantom, monkeypatch):
     workflow, told = iltm(phantom, alpha=0.2, flag_decay=0.25), []
     run = workflow.folder
     for index in (0, 1):
         write_json(run.round(index).record, {})
-    monkeypatch.setattr(workflow, "_stage", lambda *_, **settings: told.append(settings["alpha"]))
+    monkeypatch.setattr(stages, "run_stage", lambda *_, **settings: told.append(settings["alpha"]))
     for folder in (run.round(0), run.round(1), run.bracket("oracle")):
         workflow.score(folder, folder.test, "testing")
     assert told == pytest.approx([0.2, 0.15, 0.15])
@@ -421,7 +434,7 @@ def test_the_bracket_is_scored_anew_where_rounds_were_added(iltm, phantom, tmp_p
             workflow = iltm(phantom, tmp_path / name, alpha=0.2, flag_decay=0.5, max_rounds=rounds)
             workflow.run()
             folder = workflow.folder.bracket("oracle")
-            workflow.train_prior(folder, workflow.folder.datalist)
+            workflow.stages.train_priors(Prior(folder, workflow.folder.datalist))
             workflow.score_test(folder)
         folders.append(folder)
     assert differing(*map(RunFolder, (folder.path for folder in folders))) == []
@@ -431,7 +444,7 @@ def test_the_bracket_is_scored_anew_where_rounds_were_added(iltm, phantom, tmp_p
 def test_the_bundle_holds_the_last_rounds_weights_and_the_runs_settings(iltm, copied, phantom):
     workflow = iltm(phantom)
     for _ in range(2):  # an old bundle is replaced
-        package_bundle(copied, workflow.bundles / "kde_inferer", workflow.settings)
+        package_bundle(copied, workflow.stages.bundles / "kde_inferer", workflow.settings)
         (copied.bundle / "output").mkdir(exist_ok=True)
         (copied.bundle / "output" / "a_map.tif").write_bytes(b"somebody's")
     assert (copied.bundle / "models" / "model.pt").read_bytes() == copied.round(1).model.read_bytes()

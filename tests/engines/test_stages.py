@@ -9,8 +9,10 @@ import torch
 from torch import nn
 
 from monai_iltm.data.errors import InputError
+from monai_iltm.engines import stages
 from monai_iltm.engines.distributed import barrier, inner, is_main, own_share, parallel, rank_device
-from monai_iltm.engines.stages import config_files, run_stage
+from monai_iltm.engines.stages import Prior, Stages, config_files, run_stage
+from monai_iltm.store import RunFolder
 
 
 @pytest.fixture
@@ -60,6 +62,44 @@ def test_a_bundle_that_is_not_there_is_told(bundle):
 
 
 # ---- one process or many ----
+
+
+@pytest.mark.parametrize(
+    ("world", "trainers", "fits", "beside"),
+    [(2, 1, True, True), (4, 1, True, True), (1, 1, True, False), (2, 2, True, False), (2, 1, False, False)],
+)
+def test_a_prior_that_waits_trains_beside_a_rounds_where_a_process_is_free(
+    tmp_path, monkeypatch, world, trainers, fits, beside
+):
+    """One a round, in order; which are trained at once stands in the name of the bar."""
+    run, trained = RunFolder(tmp_path), []
+
+    def pretend(bundle, config, settings, **told) -> None:
+        trained.append((Path(told["output_dir"]).name, told["stage_name"], told["split"]))
+        (tmp_path / told["output_dir"]).mkdir(parents=True)
+        (tmp_path / told["output_dir"] / "model.pt").touch()
+
+    monkeypatch.setattr(idist, "get_world_size", lambda: world)
+    monkeypatch.setattr(stages, "trainers", lambda: trainers)
+    monkeypatch.setattr(stages, "train", lambda jobs: [job() for job in jobs])
+    monkeypatch.setattr(stages, "run_stage", pretend)
+    run.vqvae.mkdir()
+    (run.vqvae / "model.pt").touch()
+    part = Stages(run, "bundles", {"side_by_side": fits, "prior_epochs": 1}, warm_start=False)
+    ends = [Prior(run.bracket("clean"), run.datalist, "clean"), Prior(run.bracket("oracle"), run.datalist)]
+    part.waiting.extend(ends)
+    for index in range(3):
+        part.train_round(Prior(run.round(index), run.datalist))
+    part.train_priors(*ends)  # what is left of them
+    apart = [(f"round_0{index}", f"round {index}: prior", "training") for index in range(3)]
+    left = [("clean", "clean"), ("oracle", "training")]
+    if beside:
+        for index, (name, split) in enumerate(left):
+            both = f"round {index} and bracket {name}: prior"
+            apart[2 * index : 2 * index + 1] = [(f"round_0{index}", both, "training"), (name, both, split)]
+    else:
+        apart += [(name, "bracket clean and bracket oracle: prior", split) for name, split in left]
+    assert trained == apart
 
 
 @pytest.mark.parametrize("world", [1, 2, 3, 5])
