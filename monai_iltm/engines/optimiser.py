@@ -76,7 +76,7 @@ class MuonAdamW(Optimizer):
         rest = [p for p in transformer.parameters() if id(p) not in chosen]
         self.parts = {
             "muon": StackedMuon(matrices, lr=lr, weight_decay=weight_decay),
-            "adamw": AdamW(rest, lr=adamw_lr, betas=(0.9, 0.98), weight_decay=weight_decay),
+            "adamw": AdamW(rest, lr=adamw_lr, betas=(0.9, 0.98), weight_decay=weight_decay, fused=True),
         }
         # the very groups of the parts: a scheduler that sets a group's lr sets theirs
         super().__init__(self._groups(), {})

@@ -42,6 +42,12 @@ class Block(nn.Module):
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # [3, B, H, n, W/H]
         return q, k, v
 
+    def queries(self, x: Tensor) -> Tensor:
+        """The queries alone of entries [B, n, W], as ``project`` has them: nobody looks at these entries."""
+        b, n, width = x.shape
+        weight, bias = self.qkv.weight[:width], self.qkv.bias[:width]
+        return F.linear(self.norm_attention(x), weight, bias).view(b, n, self.heads, -1).transpose(1, 2)
+
     def update(self, x: Tensor, attended: Tensor) -> Tensor:
         """Entries [B, n, W] after the attended values [B, H, n, W/H] and the MLP are added."""
         x = x + self.dropout(self.out(attended.transpose(1, 2).reshape(x.shape)))

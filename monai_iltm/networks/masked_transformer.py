@@ -183,7 +183,7 @@ class MaskedTransformer(nn.Module):
         """Logits [B, n, K] at positions ``where`` i64 [B, n], each from the prefix alone (the marginal)."""
         x = self.entries(torch.full_like(where, self.mask), where)
         for block, (k, v) in zip(self.layers(), prefix.layers, strict=True):
-            x = block.update(x, attend(block.project(x)[0], k, v, prefix.visible))
+            x = block.update(x, attend(block.queries(x), k, v, prefix.visible))
         return self.logits(x)
 
     def query_joint(self, prefix: Prefix, codes: Tensor, where: Tensor) -> Tensor:
@@ -196,7 +196,7 @@ class MaskedTransformer(nn.Module):
             k, v = torch.cat([k, k_content], 2), torch.cat([v, v_content], 2)
             if block is not self.blocks[-1]:
                 content = block.update(content, attend_last(q, k, v, dropped))
-            query = block.update(query, attend_last(block.project(query)[0], k[:, :, :-1], v[:, :, :-1], earlier))
+            query = block.update(query, attend_last(block.queries(query), k[:, :, :-1], v[:, :, :-1], earlier))
         return self.logits(query)
 
     def draw_cache(self, prefix: Prefix, draws: int, steps: int) -> DrawCache:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from monai_iltm.networks import attention
-from monai_iltm.networks.attention import attend, attend_last, attend_two
+from monai_iltm.networks.attention import Block, attend, attend_last, attend_two
 
 
 def random(*shape: int, seed: int = 0, dtype: torch.dtype = torch.double) -> Tensor:
@@ -78,6 +78,15 @@ def test_shared_and_own_keys_are_one_set_of_keys(padded, steps):
     by_hand = dense(q, k, v, sees[:, None, None, None])
     padding = None if visible is None else visible[:, None, None]
     assert torch.allclose(attend_two(q, shared, own, padding), by_hand, atol=1e-12)
+
+
+def test_queries_alone_are_those_of_all_three():
+    torch.manual_seed(0)
+    block, x = Block(6, 2), torch.randn(3, 5, 6)
+    q, k, _ = block.project(x)
+    assert q.shape == (3, 2, 5, 3)
+    torch.testing.assert_close(block.queries(x), q)
+    assert not torch.allclose(q, k)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
