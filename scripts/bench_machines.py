@@ -60,6 +60,9 @@ def machines(device: torch.device, small: bool, out: Path | None = None) -> Iter
     as much from each of n processes. The codebook's own sums, some kB, are left out. Weights are compared after 4 plain
     gradient steps in float32 without dropout.
 
+    Two priors, as the rounds of one machine train them: both with the threads of all processes, one after another, or
+    side by side, a process and half of the threads each. The start of the two stages is counted.
+
     One round: predicted, not measured, for 425 volumes of 208 x 168 x 216 on 1, 8 and 64 workers like this process, as
     many threads. They are CPU workers, because no GPU was at hand. Prior: the mean of measured steps of one volume of
     14,742 tokens, with the default prior and 60 epochs, in bfloat16 where the CPU is made for it; every worker has
@@ -73,7 +76,8 @@ def machines(device: torch.device, small: bool, out: Path | None = None) -> Iter
         prepare(folder, small)
         for processes in counts:
             launch(folder, processes)
-        for rows in (scoring, partial(training, "prior"), partial(training, "vqvae")):
+        kinds = [scoring, *(partial(training, name) for name in ("prior", "vqvae"))]
+        for rows in (*kinds, *(partial(two_priors, name) for name in ("in turn", "side by side"))):
             yield from (rows(folder, processes) for processes in counts)
     yield from rounds(small, out)
 
@@ -146,6 +150,12 @@ def training(name: str, folder: Path, processes: int) -> dict[str, Any]:
         sent_mb=ring(processes) * summed or None,
         agreement=f"{agree('weights', ours, alone, MOVED * moved)}, moved {moved:.1g}" if processes > 1 else "",
     )
+
+
+def two_priors(way: str, folder: Path, processes: int) -> dict[str, Any]:
+    one, ours = (read_json(folder / n / "numbers.json")[way] for n in ("1", str(processes)))
+    batch = read_json(folder / "told.json")["settings"]["prior_batch_size"]
+    return row(f"a step of each of two priors, {way}", f"batch {batch} each", processes, [one, ours])
 
 
 def rounds(small: bool, out: Path | None) -> Iterator[dict[str, Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +20,7 @@ from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_
 
 from monai_iltm.data.documents import read_json, write_json
 from monai_iltm.data.weights import load_weights, save_in_one_step
+from monai_iltm.engines import distributed
 from monai_iltm.engines.distributed import barrier, fast_bfloat16, is_main, parallel, start_processes, stop_processes
 from monai_iltm.engines.door import tell_plainly
 from monai_iltm.engines.optimiser import MuonAdamW
@@ -61,6 +63,7 @@ def work(folder: Path) -> None:
     network.vqvae.codebook.revive_below = 0.0  # what takes a dead code's place is drawn, by each process anew
     for name, step, engine, batch in trainings(network, told["settings"]):
         numbers[name] = train(step, engine, batch, told, here / f"{name}.pt")
+    numbers |= two_priors(told)
     if is_main():
         write_json(here / "numbers.json", numbers)
     stop_processes()
@@ -94,6 +97,26 @@ def trainings(network: LatentPrior, settings: dict[str, Any]) -> list[tuple[str,
     other.loss_function = ReconstructionLoss(parser["spectral_weight"])
     parts = [{name: values[rank::world] for name, values in whole.items()} for whole in (batch, pictures)]
     return [("prior", PriorStep(), one, parts[0]), ("vqvae", vqvae_step, other, parts[1])]
+
+
+def two_priors(told: dict[str, Any]) -> dict[str, float]:
+    """Seconds of a step of each of two priors, as the rounds train them: side by side, or one after another."""
+
+    def stage(steps: int) -> None:
+        net = bundle(**told["settings"]).get_parsed_content("network_def").transformer
+        tokens = codes_of(net, told["settings"]["prior_batch_size"], net.length)
+        suspect = torch.rand(tokens.shape, generator=torch.Generator().manual_seed(SEED)) < SUSPECT_SHARE
+        timed(PriorStep(), trainer(PriorObjective(net), MuonAdamW(net)), {"tokens": tokens, "suspect": suspect}, steps)
+
+    def seconds(*together: int) -> float:
+        began = time.perf_counter()
+        for count in together:
+            distributed.train([partial(stage, told["timed_steps"])] * count)
+        barrier()
+        return (time.perf_counter() - began) / told["timed_steps"]
+
+    seconds(2)  # once, unmeasured
+    return {"side by side": seconds(2), "in turn": seconds(1, 1)}
 
 
 def trainer(module: nn.Module, optimizer: Any) -> Any:

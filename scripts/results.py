@@ -147,11 +147,16 @@ def _tables(name: str, title: str, presets: tuple[str, ...], folder: RunFolder) 
 
 
 def _stages(folder: RunFolder, processes: int) -> str:
-    """What a run spent its minutes on, in words, as its histories and the records of its cases tell."""
-    priors = [*folder.rounds(), *(folder.bracket(end) for end in ("oracle", "clean"))]
+    """What a run spent its minutes on, in words, as its histories and the records of its cases tell.
+
+    Of several processes of a CPU one trains an end of the bracket while another trains a round's prior.
+    """
+    ends = [folder.bracket(end) for end in ("clean", "oracle")]
+    priors = [*folder.rounds(), *ends]
     cases = [ResultFolder(path) for prior in priors for path in (prior.maps, prior.test)]
     seconds = {"the VQ-VAE": sum(_seconds(folder.vqvae / "history.csv")), "priors": 0.0, "scoring": 0.0}
-    for prior in priors:
+    beside = len(folder.rounds()) if processes > 1 else 0
+    for prior in [*folder.rounds(), *[end for end in ends if end.history.is_file()][beside:]]:
         seconds["priors"] += sum(_seconds(prior.history))
     for results in cases:
         seconds["scoring"] += sum(read_json(results.record(case))["seconds"] for case in results.cases()) / processes

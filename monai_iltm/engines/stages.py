@@ -49,9 +49,13 @@ class Stages:
             train([partial(self._run, "vqvae", "train", "VQ-VAE", output_dir=str(self.folder.vqvae))])
 
     def train_round(self, prior: Prior) -> None:
-        """Stage 2 of a round; beside it, where a process would else wait and memory allows it, one that waits."""
+        """Stage 2 of a round; beside it, where a process would else wait and memory allows it, one that waits.
+
+        Round 0 encodes the training images for all: what reads the same images waits for that.
+        """
         free = trainers() < idist.get_world_size() and self.settings["side_by_side"]
-        self.train_priors(prior, *(_due(self.waiting)[:1] if free else []))
+        able = [other for other in _due(self.waiting) if prior.folder.index or other.split != prior.split]
+        self.train_priors(prior, *(able[:1] if free else []))
 
     def train_priors(self, *priors: Prior) -> None:
         """Stage 2 of each that is not done; they do not rest on each other (``distributed.train``)."""

@@ -64,27 +64,40 @@ def test_a_bundle_that_is_not_there_is_told(bundle):
 # ---- one process or many ----
 
 
-@pytest.mark.parametrize(
-    ("world", "trainers", "fits", "beside"),
-    [(2, 1, True, True), (4, 1, True, True), (1, 1, True, False), (2, 2, True, False), (2, 1, False, False)],
-)
-def test_a_prior_that_waits_trains_beside_a_rounds_where_a_process_is_free(
-    tmp_path, monkeypatch, world, trainers, fits, beside
-):
-    """One a round, in order; which are trained at once stands in the name of the bar."""
-    run, trained = RunFolder(tmp_path), []
+@pytest.fixture
+def trained(tmp_path, monkeypatch) -> list[tuple[str, str, str]]:
+    """Folder, name of the bar and split of every stage that is run, without running it."""
+    trained: list[tuple[str, str, str]] = []
 
     def pretend(bundle, config, settings, **told) -> None:
         trained.append((Path(told["output_dir"]).name, told["stage_name"], told["split"]))
         (tmp_path / told["output_dir"]).mkdir(parents=True)
         (tmp_path / told["output_dir"] / "model.pt").touch()
 
-    monkeypatch.setattr(idist, "get_world_size", lambda: world)
-    monkeypatch.setattr(stages, "trainers", lambda: trainers)
     monkeypatch.setattr(stages, "train", lambda jobs: [job() for job in jobs])
     monkeypatch.setattr(stages, "run_stage", pretend)
-    run.vqvae.mkdir()
-    (run.vqvae / "model.pt").touch()
+    return trained
+
+
+@pytest.fixture
+def run(tmp_path) -> RunFolder:
+    """Whose stage 1 is done."""
+    folder = RunFolder(tmp_path)
+    folder.vqvae.mkdir()
+    (folder.vqvae / "model.pt").touch()
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("world", "trainers", "fits", "beside"),
+    [(2, 1, True, True), (4, 1, True, True), (1, 1, True, False), (2, 2, True, False), (2, 1, False, False)],
+)
+def test_a_prior_that_waits_trains_beside_a_rounds_where_a_process_is_free(
+    run, trained, monkeypatch, world, trainers, fits, beside
+):
+    """One a round, in order; which are trained at once stands in the name of the bar."""
+    monkeypatch.setattr(idist, "get_world_size", lambda: world)
+    monkeypatch.setattr(stages, "trainers", lambda: trainers)
     part = Stages(run, "bundles", {"side_by_side": fits, "prior_epochs": 1}, warm_start=False)
     ends = [Prior(run.bracket("clean"), run.datalist, "clean"), Prior(run.bracket("oracle"), run.datalist)]
     part.waiting.extend(ends)
@@ -100,6 +113,16 @@ def test_a_prior_that_waits_trains_beside_a_rounds_where_a_process_is_free(
     else:
         apart += [(name, "bracket clean and bracket oracle: prior", split) for name, split in left]
     assert trained == apart
+
+
+def test_images_that_round_0_encodes_are_not_read_beside_it(run, trained, monkeypatch):
+    monkeypatch.setattr(idist, "get_world_size", lambda: 2)
+    monkeypatch.setattr(stages, "trainers", lambda: 1)
+    part = Stages(run, "bundles", {"side_by_side": True, "prior_epochs": 1}, warm_start=False)
+    part.waiting.append(Prior(run.bracket("oracle"), run.datalist))
+    for index in range(2):
+        part.train_round(Prior(run.round(index), run.datalist))
+    assert [folder for folder, *_ in trained] == ["round_00", "round_01", "oracle"]
 
 
 @pytest.mark.parametrize("world", [1, 2, 3, 5])

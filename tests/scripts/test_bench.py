@@ -36,7 +36,7 @@ ROWS = {
     "profile": 8,
     "memory": 5,
     "bodies": 1,
-    "machines": 9,
+    "machines": 13,
 }
 RUNS = [pytest.param(verb, marks=pytest.mark.slow if verb == "machines" else ()) for verb in ROWS]
 
@@ -100,7 +100,9 @@ def check_shares(rows: list[dict]) -> None:
 
 def check_shared_work(rows: list[dict]) -> None:
     """One process beside two, then the prediction for 1, 8 and 64, which lacks the scoring of the bench of bodies."""
-    assert [row["processes"] for row in rows] == [1, 2] * 3 + [1, 8, 64]
+    assert [row["processes"] for row in rows] == [1, 2] * 5 + [1, 8, 64]
+    assert [row["step"].rpartition(", ")[2] for row in rows[6:10:2]] == ["in turn", "side by side"]
+    assert all(row["ours_s"] > 0 and not row["gradient_mb"] for row in rows[6:10])
     for row in rows[1:6:2]:
         assert ("equal, bit for bit" if row["step"] == "scoring" else "weights within") in row["agreement"]
         assert row["ours_s"] > 0
@@ -109,7 +111,7 @@ def check_shared_work(rows: list[dict]) -> None:
         weights = int(re.search(r"([\d,]+) weights", row["size"])[1].replace(",", ""))
         assert row["gradient_mb"] == (None if row["processes"] == 1 else pytest.approx(4e-6 * weights))
         assert row["sent_mb"] == row["gradient_mb"]  # 2 (n - 1) / n is 1 for two
-    assert all("without scoring" in row["step"] for row in rows[6:])
+    assert all("without scoring" in row["step"] for row in rows[10:])
 
 
 def test_a_token_reaches_as_far_as_the_decoders_kernels(steps):

@@ -81,20 +81,28 @@ def test_every_row_of_a_run_stands_in_its_tables(results, tmp_path):
     assert [line for line in lines if line not in written] == []
 
 
-def test_what_the_minutes_went_to_stands_beside_them(results, tmp_path):
-    """By hand: two epochs of 30 s; a round and an oracle of 60 s; 90 s of scoring by each of two processes."""
+@pytest.mark.parametrize(
+    ("processes", "told"),
+    [
+        (1, "1 process(es) of 1 thread(s). Of these the VQ-VAE 1.0, priors 3.0, scoring 3.0."),
+        (2, "2 process(es) of 1 thread(s). Of these the VQ-VAE 1.0, priors 2.0, scoring 1.5."),
+    ],
+)
+def test_what_the_minutes_went_to_stands_beside_them(results, tmp_path, processes, told):
+    """By hand: two epochs of 30 s; a round and both ends of 60 s each, one of which several processes train beside the
+    round; 180 s of scoring, shared."""
     run = RunFolder(tmp_path / "runs" / "phantom2d")
     write_json(run.record, {"seed": 5})
-    write_json(run.path / "effort.json", {"minutes": 4.5, "processes": 2, "threads": 1, "command": "once"})
+    write_json(run.path / "effort.json", {"minutes": 4.5, "processes": processes, "threads": 1, "command": "once"})
     write_json(run.round(0).record, {"suspect_tokens": 1, "tokens": 8, "training_mask": {}, "verdict": None})
     write_csv(run.vqvae / "history.csv", [{"epoch": 1, "seconds": 30.0}, {"epoch": 2, "seconds": 30.0}])
-    for prior in (run.round(0), run.bracket("oracle")):
+    for prior in (run.round(0), run.bracket("oracle"), run.bracket("clean")):
         write_csv(prior.history, [{"epoch": 1, "seconds": 60.0}])
     for folder, case in ((run.round(0).maps, "a"), (run.round(0).test, "b"), (run.bracket("oracle").test, "b")):
         write_json(ResultFolder(folder).record(case), {"seconds": 60.0})
     results.write()
     written = (tmp_path / "docs" / "results.md").read_text()
-    assert "2 process(es) of 1 thread(s). Of these the VQ-VAE 1.0, priors 2.0, scoring 1.5." in written
+    assert told in written
 
 
 def test_a_run_that_is_there_replaces_the_table(results, tmp_path):
