@@ -114,7 +114,7 @@ def train(stages: Sequence[Callable[[], None]]) -> None:
     """Run training stages that do not rest on each other, the same on every rank.
 
     Where ``trainers`` is 1 they run side by side outside the group, a process each and more in turn, with the threads
-    of all; a process without a stage waits. Else all ranks train each of them together.
+    of all, as far as there are cores; a process without a stage waits. Else all ranks train each of them together.
     """
     if not stages:
         return
@@ -125,8 +125,9 @@ def train(stages: Sequence[Callable[[], None]]) -> None:
         return
     barrier()
     stop_processes()
-    share, left = divmod(world * own, min(len(stages), world))
-    torch.set_num_threads(share + (rank < left))
+    threads = min(world * own, os.cpu_count() or 1)  # more than the cores, and each step waits for its last thread
+    share, left = divmod(threads, min(len(stages), world))
+    torch.set_num_threads(max(1, share + (rank < left)))
     for stage in stages[rank::world]:
         stage()
     torch.set_num_threads(own)

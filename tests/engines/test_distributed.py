@@ -27,11 +27,12 @@ for _ in range(12):
 
 
 TRAIN = """
-import json, sys
+import json, os, sys
 import ignite.distributed as idist, torch
 from monai_iltm.engines.distributed import gathered, own_share, start_processes, stop_processes, train, trainers
 start_processes()
 torch.set_num_threads(1)
+os.cpu_count = lambda: int(sys.argv[3])
 told = []
 for names in ("", "a", "ab", "abc"):
     inside = []
@@ -57,17 +58,18 @@ def of_rank(told: dict[str, str], local_world: str) -> Callable[[int], dict[str,
 
 @pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason="with GPUs every process trains on its own")
-def test_on_one_machines_cpu_stages_train_side_by_side_with_the_threads_of_all(told, two_ranks):
+@pytest.mark.parametrize("cores", [1, 2, 8])
+def test_on_one_machines_cpu_stages_train_side_by_side_with_the_threads_of_all(told, two_ranks, cores):
     """A stage's name, the world and the threads that it sees: of none, one, two and three stages in each process."""
-    first = [[], [["a", 1, 2]], [["a", 1, 1]], [["a", 1, 1], ["c", 1, 1]]]
+    first = [[], [["a", 1, min(2, cores)]], [["a", 1, 1]], [["a", 1, 1], ["c", 1, 1]]]
     inside = [json.dumps(first), json.dumps([[], [], [["b", 1, 1]], [["b", 1, 1]]])]
-    two_ranks(lambda rank: [sys.executable, "-c", TRAIN, "1", inside[rank]], of_rank(told, "2"))
+    two_ranks(lambda rank: [sys.executable, "-c", TRAIN, "1", inside[rank], str(cores)], of_rank(told, "2"))
 
 
 @pytest.mark.slow
 def test_on_several_machines_all_processes_train_each_stage(told, two_ranks):
     inside = json.dumps([[[name, 2, 1] for name in names] for names in ("", "a", "ab", "abc")])
-    two_ranks(lambda _: [sys.executable, "-c", TRAIN, "2", inside], of_rank(told, "1"))
+    two_ranks(lambda _: [sys.executable, "-c", TRAIN, "2", inside, "8"], of_rank(told, "1"))
 
 
 @pytest.mark.slow
