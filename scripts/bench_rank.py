@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -102,16 +101,15 @@ def trainings(network: LatentPrior, settings: dict[str, Any]) -> list[tuple[str,
 def two_priors(told: dict[str, Any]) -> dict[str, float]:
     """Seconds of a step of each of two priors, as the rounds train them: side by side, or one after another."""
 
-    def stage(steps: int) -> None:
-        net = bundle(**told["settings"]).get_parsed_content("network_def").transformer
-        tokens = codes_of(net, told["settings"]["prior_batch_size"], net.length)
-        suspect = torch.rand(tokens.shape, generator=torch.Generator().manual_seed(SEED)) < SUSPECT_SHARE
-        timed(PriorStep(), trainer(PriorObjective(net), MuonAdamW(net)), {"tokens": tokens, "suspect": suspect}, steps)
+    def stage() -> None:
+        network = bundle(**told["settings"]).get_parsed_content("network_def")
+        (_, step, engine, batch), _ = trainings(network, told["settings"])
+        timed(step, engine, batch, told["timed_steps"])
 
     def seconds(*together: int) -> float:
         began = time.perf_counter()
         for count in together:
-            distributed.train([partial(stage, told["timed_steps"])] * count)
+            distributed.train([stage] * count)
         barrier()
         return (time.perf_counter() - began) / told["timed_steps"]
 

@@ -116,8 +116,7 @@ class IterativeWorkflow(Engine):
 
     def score(self, folder: RoundFolder, output: Path, split: str, **told: Any) -> None:
         """Stage 3 over a split, cases that are done excepted."""
-        flags = self.rules.flags(self.settings, self._peer(folder).index)
-        self.stages.score(folder, output, split, **{**flags, **told})
+        self.stages.score(folder, output, split, **{**self._flags(folder), **told})
 
     def score_test(self, folder: RoundFolder) -> None:
         """Test maps, masks, scores and metrics of a prior; what there is nothing to make of is left out.
@@ -127,8 +126,7 @@ class IterativeWorkflow(Engine):
         cases = self.cases("testing")
         threshold = read_json(self._peer(folder).calibration)["threshold"]
         if is_main() and not folder.is_round:
-            flags = self.rules.flags(self.settings, self._peer(folder).index)
-            forget_others(folder, {**flags, "surprise_threshold": threshold})
+            forget_others(folder, {**self._flags(folder), "surprise_threshold": threshold})
         barrier()
         if folder.metrics.is_file() or (folder.scores.is_file() and not any(case.get("label") for case in cases)):
             return
@@ -165,7 +163,7 @@ class IterativeWorkflow(Engine):
             "jaccard": now.overlap,
             "jaccard_before": now.overlap_before,
             "mask_threshold": limit,
-            **{name: value for name, value in self.rules.flags(self.settings, folder.index).items() if value},
+            **{name: value for name, value in self._flags(folder).items() if value},
             "loss": float(read_csv(folder.history)[-1]["loss"]),
             "training_mask": against_truth(suspect, truth),
             "verdict": self._verdict([*before, now]),
@@ -202,3 +200,6 @@ class IterativeWorkflow(Engine):
     def _peer(self, folder: RoundFolder) -> RoundFolder:
         """The round whose numbers a folder is scored with: its own; the bracket stands beside the last one."""
         return folder if folder.is_round else self.folder.rounds()[-1]
+
+    def _flags(self, folder: RoundFolder) -> dict[str, float | None]:
+        return self.rules.flags(self.settings, self._peer(folder).index)

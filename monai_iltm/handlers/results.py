@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import ignite.distributed as idist
 import numpy as np
 from ignite.engine import Engine, Events
 from monai.config import PathLike
@@ -17,7 +16,7 @@ from tqdm import tqdm
 from monai_iltm.data.contamination import sha256
 from monai_iltm.data.documents import write_json
 from monai_iltm.data.images import is_volume, write_image
-from monai_iltm.handlers.epochs import redraw_seconds
+from monai_iltm.handlers.epochs import draws_bars, redraw_seconds
 from monai_iltm.store import ResultFolder, result_name
 
 
@@ -68,7 +67,7 @@ class SaveResults:
 
 
 class CaseProgress:
-    """A bar over the cases of a scoring stage with the time left, on rank 0; it counts what all ranks have taken.
+    """A bar over the cases of a scoring stage with the time left, in one process; it counts what all ranks have taken.
 
     Args:
         name: what the bar is called, such as "round 1: training maps".
@@ -84,7 +83,7 @@ class CaseProgress:
         engine.add_event_handler(Events.COMPLETED, self.close)
 
     def open(self, engine: Engine) -> None:
-        if idist.get_rank() == 0:
+        if draws_bars():
             total = engine.state.epoch_length
             self.bar = tqdm(desc=self.name, total=total, unit="case", mininterval=redraw_seconds())
 
