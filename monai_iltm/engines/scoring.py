@@ -28,9 +28,12 @@ from monai_iltm.store import ResultFolder, RoundFolder
 def pending_cases(
     cases: Sequence[dict[str, Any]], output_dir: PathLike, weights: PathLike, settings: Mapping[str, Any] | None = None
 ) -> list[dict[str, Any]]:
-    """The cases that have no result in the folder yet, in order; the same on every rank, and none of them claimed.
+    """The cases that have no result in the folder yet; the same on every rank, and none of them claimed.
 
-    A result counts if it is of the very image that its case has now. ``settings``: what results rest on beside weights.
+    The largest image file is first, as it tends to take longest: what is left at the end, when some processes are idle
+    already, is short. A result counts if it is of the very image that its case has now.
+
+    ``settings``: what results rest on beside weights.
 
     Raises InputError where the folder holds results of other weights or settings, which would stand for those of these.
     """
@@ -41,6 +44,7 @@ def pending_cases(
     # Before any rank goes on all have looked: one that is ahead must not finish a case while another still counts.
     done = gathered([_is_done(results, case) for case in own_share(list(cases))])
     pending = [case for case, is_done in zip(cases, done, strict=True) if not is_done]
+    pending.sort(key=lambda case: -Path(case["image"]).stat().st_size)
     if is_main():
         write_json(results.source, source)
         _forget_claims(results)  # of a run that was killed

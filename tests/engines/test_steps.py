@@ -240,9 +240,17 @@ def test_cases_with_a_record_are_done(tmp_path):
     assert [case["case"] for case in pending_cases(cases, out, weights)] == ["a", "b", "d"]
 
 
+def test_the_largest_image_is_scored_first(tmp_path):
+    cases, weights = cases_in(tmp_path), tmp_path / "model.pt"
+    weights.write_bytes(b"these")
+    Path(cases[2]["image"]).write_bytes(b"the largest")
+    Path(cases[3]["image"]).write_bytes(b"larger")
+    assert [case["case"] for case in pending_cases(cases, tmp_path / "out", weights)] == ["c", "d", "a", "b"]
+
+
 def test_every_case_is_taken_by_the_process_that_is_free(tmp_path):
     """One takes a case and is slow; the other takes all the rest. After a kill they are free again."""
-    cases, weights = [{"case": case} for case in "abcd"], tmp_path / "model.pt"
+    cases, weights = cases_in(tmp_path), tmp_path / "model.pt"
     weights.write_bytes(b"these")
     for _ in range(2):
         slow, fast = (UnclaimedCases(pending_cases(cases, tmp_path, weights), tmp_path) for _ in range(2))
