@@ -27,12 +27,12 @@ from monai_iltm.store import RunFolder
 RUNS = Path(__file__).resolve().parents[1] / "runs" / "repeat"
 
 
-def run(name: str, seeds: int | Sequence[int], at_once: int = 2, preset: str = "phantom2d", **settings: Any) -> None:
+def run(name: str, seeds: int | Sequence[int], workers: int = 2, preset: str = "phantom2d", **settings: Any) -> None:
     """The preset on the 2D phantom of every seed into runs/repeat/NAME, each from where it stopped; then its figures.
 
     Args:
         name: of these settings.
-        seeds: of the phantoms; all else has the preset's own seed. at_once: runs side by side, each of one thread.
+        seeds: of the phantoms; all else has the preset's own seed. workers: runs side by side, each of one thread.
         settings: values by id, as in `python -m monai_iltm run`.
     """
     told = [part for key, value in {"bracket": False, **settings}.items() for part in (f"--{key}", str(value))]
@@ -49,7 +49,7 @@ def run(name: str, seeds: int | Sequence[int], at_once: int = 2, preset: str = "
         print(f"{seed}: AP {_shown(_precisions(RunFolder(out)))}", flush=True)
 
     RUNS.mkdir(parents=True, exist_ok=True)
-    with ThreadPoolExecutor(at_once) as pool:
+    with ThreadPoolExecutor(workers) as pool:
         list(pool.map(one, [seeds] if isinstance(seeds, int) else seeds))
     print(_summary(name, list(_last(name).values())))
 

@@ -65,10 +65,10 @@ def test_every_phantom_is_made_and_run_with_the_settings_given(repeat, tmp_path,
 
     monkeypatch.setattr(repeat.subprocess, "call", call)
     monkeypatch.setattr(repeat, "write_phantom2d", lambda folder, seed: write_json(folder / "datalist.json", {}))
-    repeat.run("now", (4, 5), at_once=1, max_rounds=3)
+    repeat.run("now", (4, 5), workers=1, max_rounds=3, at_once=4)
     assert [Path(command[5]).name for command in commands] == ["4", "5"]
     assert commands[0][3:5] == ["run", "phantom2d"]
-    assert commands[0][7:] == ["--bracket", "False", "--max_rounds", "3"]
+    assert commands[0][7:] == ["--bracket", "False", "--max_rounds", "3", "--at_once", "4"]
     assert capsys.readouterr().out.splitlines()[:2] == ["4: AP 0.250 0.500", "5: AP 0.250 0.500"]
 
 
