@@ -46,7 +46,8 @@ def run(name: str, seeds: int | Sequence[int], workers: int = 2, preset: str = "
             code = subprocess.call(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=log, stderr=log)
         if code:
             raise InputError(f"{log.name}: the run ended with {code}; its last lines say why")
-        print(f"{seed}: AP {_shown(_precisions(RunFolder(out)))}", flush=True)
+        shown = " ".join(f"{value:.3f}" for value in _precisions(RunFolder(out)))
+        print(f"{seed}: AP {shown}", flush=True)
 
     RUNS.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(workers) as pool:
@@ -87,10 +88,6 @@ def _summary(name: str, values: Sequence[float]) -> str:
     spread = statistics.stdev(values) if len(values) > 1 else math.nan
     error = spread / math.sqrt(len(values))
     return f"{name}: mean {statistics.mean(values):.3f} +- {error:.3f}, one alone +- {spread:.3f}"
-
-
-def _shown(values: Sequence[float]) -> str:
-    return " ".join(f"{value:.3f}" for value in values)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -10,6 +11,12 @@ SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 
 
 @pytest.fixture
-def bench(monkeypatch) -> ModuleType:
+def script(monkeypatch) -> Callable[[str], ModuleType]:
+    """Imports a script by its name."""
     monkeypatch.syspath_prepend(str(SCRIPTS))
-    return importlib.import_module("bench")
+    return importlib.import_module
+
+
+@pytest.fixture
+def bench(script) -> ModuleType:
+    return script("bench")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 from types import ModuleType
 
@@ -12,16 +11,13 @@ from monai_iltm.data.documents import write_json
 from monai_iltm.data.errors import InputError
 from monai_iltm.store import RunFolder
 
-SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
-
 
 @pytest.fixture
-def repeat(monkeypatch, tmp_path) -> ModuleType:
+def repeat(script, monkeypatch, tmp_path) -> ModuleType:
     """The script, with an empty folder of runs."""
-    monkeypatch.syspath_prepend(str(SCRIPTS))
-    script = importlib.import_module("repeat")
-    monkeypatch.setattr(script, "RUNS", tmp_path)
-    return script
+    module = script("repeat")
+    monkeypatch.setattr(module, "RUNS", tmp_path)
+    return module
 
 
 def write_run(folder: Path, *precisions: float, finished: bool = True) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -11,7 +9,6 @@ import pytest
 from monai_iltm.data.documents import write_csv, write_json
 from monai_iltm.store import ResultFolder, RunFolder
 
-SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 BEFORE = """# An older head
 
 ## The same, in paper mode
@@ -33,14 +30,13 @@ An older note.
 
 
 @pytest.fixture
-def results(monkeypatch, tmp_path) -> ModuleType:
+def results(script, monkeypatch, tmp_path) -> ModuleType:
     """The script, at home in an empty folder."""
-    monkeypatch.syspath_prepend(str(SCRIPTS))
-    script = importlib.import_module("results")
-    monkeypatch.setattr(script, "HOME", tmp_path)
-    monkeypatch.setattr(script, "RUNS", tmp_path / "runs")
+    module = script("results")
+    monkeypatch.setattr(module, "HOME", tmp_path)
+    monkeypatch.setattr(module, "RUNS", tmp_path / "runs")
     (tmp_path / "docs" / "notes").mkdir(parents=True)
-    return script
+    return module
 
 
 def test_tables_of_runs_that_are_gone_stay_and_notes_are_renewed(results, tmp_path):
