@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -41,9 +42,12 @@ def load_weights(network: nn.Module, path: PathLike) -> None:
 
 
 def save_in_one_step(path: PathLike, content: Any) -> None:
-    """torch.save beside ``path``, then into its place. Raises InputError where the folder cannot be written."""
+    """torch.save beside ``path``, then into its place; of several processes that do so at once the last one's stays.
+
+    Raises InputError where the folder cannot be written.
+    """
     path = Path(path)
-    temporary = path.with_name(path.name + ".part")
+    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.part")  # no other process writes to it
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.save(content, temporary)

@@ -28,6 +28,20 @@ def test_weights_come_back_to_the_last_bit(tmp_path):
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["model.pt"]
 
 
+def test_another_process_may_save_to_the_same_place_meanwhile(monkeypatch, tmp_path):
+    path, save, others = tmp_path / "tokens.pt", torch.save, iter([True])
+
+    def interrupted(content: object, where: Path) -> None:
+        save(content, where)
+        if next(others, False):
+            save_in_one_step(path, {"tokens": torch.zeros(2)})
+
+    monkeypatch.setattr(torch, "save", interrupted)
+    save_in_one_step(path, {"tokens": torch.ones(2)})
+    assert torch.equal(torch.load(path, weights_only=True)["tokens"], torch.ones(2))
+    assert [found.name for found in tmp_path.iterdir()] == ["tokens.pt"]
+
+
 class Harmful:
     def __reduce__(self) -> tuple:
         return Path.touch, (Path("harm"),)
