@@ -50,7 +50,8 @@ def save_in_one_step(path: PathLike, content: Any) -> None:
     temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.part")  # no other process writes to it
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(content, temporary)
+        with temporary.open("wb") as file:  # given a name, torch would write it into the file
+            torch.save(content, file)
         os.replace(temporary, path)
     except (OSError, RuntimeError) as error:
         raise InputError(f"{path.parent}: folder cannot be written ({error})") from error

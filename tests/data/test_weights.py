@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 import torch
@@ -31,7 +32,7 @@ def test_weights_come_back_to_the_last_bit(tmp_path):
 def test_another_process_may_save_to_the_same_place_meanwhile(monkeypatch, tmp_path):
     path, save, others = tmp_path / "tokens.pt", torch.save, iter([True])
 
-    def interrupted(content: object, where: Path) -> None:
+    def interrupted(content: object, where: BinaryIO) -> None:
         save(content, where)
         if next(others, False):
             save_in_one_step(path, {"tokens": torch.zeros(2)})
