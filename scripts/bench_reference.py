@@ -23,6 +23,7 @@ from torch.overrides import TorchFunctionMode
 
 from monai_iltm.networks import VQVAE, MaskedTransformer
 from monai_iltm.networks.attention import attend_last
+from monai_iltm.networks.prefix import joint, marginal
 
 
 def voxel_by_voxel(x: np.ndarray, recons: np.ndarray, bandwidth_floor: float) -> Tensor:
@@ -70,16 +71,15 @@ def redraw_any(
     for step in steps:
         known = ~suspect
         known[where[:step]] = True
-        prefix = net.prefix(healed[None], known[None])
-        codes.append(code_of(net.query(prefix, where[None, step : step + 1])[0, 0], dice[step]))
+        logits = marginal(net, healed[None], known[None], where[None, step : step + 1])
+        codes.append(code_of(logits[0, 0], dice[step]))
     return torch.stack(codes)
 
 
 @torch.no_grad()
 def joint_codes(net: MaskedTransformer, healed: Tensor, suspect: Tensor, where: Tensor, dice: Tensor) -> Tensor:
     """Codes i64 [S] that one draw must have filled in, by one pass over all of it (the joint law, no cache)."""
-    prefix = net.prefix(healed[None], ~suspect[None])
-    logits = net.query_joint(prefix, healed[where][None], where[None])[0]
+    logits = joint(net, healed[None], ~suspect[None], where[None])[0]
     return torch.stack([code_of(*pair) for pair in zip(logits, dice, strict=True)])
 
 

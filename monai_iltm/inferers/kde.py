@@ -59,8 +59,8 @@ class KDEInferer(Inferer):
             are compared, which the scanner's noise hides less. 0, as in the paper, compares single voxels.
         at_once: suspects that a draw fills in one step of order "any" (``ops.healing.heal``).
         seed: another seed, other draws.
-        amp: decode in bfloat16: faster where the device is made for it, and the map is a little rougher
-            (docs/performance.md). Tokens, flags, redrawing and density stay in float32.
+        amp: decode, and look where another look follows, in bfloat16: faster where the device is made for it, and the
+            map is a little rougher (docs/performance.md). Tokens, the last look, redrawing and density stay in float32.
         keep_gib: where the reconstructions exceed 512 MB, GiB of decoder features kept for their second making, so that
             less of the decoder runs again; the map is the same.
 
@@ -113,7 +113,7 @@ class KDEInferer(Inferer):
     def _one(self, image: Tensor, network: LatentPrior) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         generator = self._generator(image)
         tokens = network.tokens(image)
-        suspect, logits = flag(network.transformer, tokens, self.rules[0], self.looks)
+        suspect, logits = flag(network.transformer, tokens, self.rules[0], self.looks, amp=self.amp)
         suspects = [suspect, *(rule(logits, tokens) for rule in self.rules[1:])]
         scored = [self._density(image, network, tokens, level, generator) for level in suspects]
         log_density, mean = (torch.stack(parts).mean(0) for parts in zip(*scored, strict=True))

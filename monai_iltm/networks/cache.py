@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from monai_iltm.networks.attention import attend, attend_two
+from monai_iltm.networks.prefix import Prefix
 
 if TYPE_CHECKING:
     from monai_iltm.networks.masked_transformer import MaskedTransformer
@@ -18,17 +18,6 @@ if TYPE_CHECKING:
 CHUNK = 256
 # Share of a raster sequence from which what all draws have in common is held once.
 SHARED_FROM = 0.25
-
-
-@dataclass(frozen=True)
-class Prefix:
-    """What trusted tokens offer to queries in order "any": keys and values [B, H, P + 1, d] a layer, BOS first.
-
-    ``visible`` is bool [B, 1, 1, P + 1], False = padding; None where no row is padded.
-    """
-
-    layers: list[tuple[Tensor, Tensor]]
-    visible: Tensor | None
 
 
 class RasterCache:

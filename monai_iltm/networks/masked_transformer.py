@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from monai_iltm.networks.attention import Block, attend, attend_last
-from monai_iltm.networks.cache import DrawCache, Prefix, RasterCache
+from monai_iltm.networks.attention import Block, attend_last
+from monai_iltm.networks.cache import DrawCache, RasterCache
+from monai_iltm.networks.prefix import joint, marginal, prefix
 from monai_iltm.ops.likelihood import log_probability
 from monai_iltm.ops.tokens import check_tokens, fixed_groups, pack, uniform
 
@@ -27,7 +28,7 @@ class MaskedTransformer(nn.Module):
         grid: cells per axis, 2D or 3D; L = prod(grid). Positions are one learned table per axis, summed.
         width, depth, heads: features of an entry, blocks, attention heads.
         order: "raster" predicts a token from the trusted ones before it in row-major order; "any" from any set of
-            trusted tokens (prefix form: content entries and query entries, see ``prefix`` and ``query``).
+            trusted tokens (module ``prefix``).
         dropout: in training, on the residual branches.
         groups: "any" scores a sequence in this many groups, each hidden in turn and predicted from the rest.
         paper_masking: raster only, for comparison: rows and columns of suspects are masked in the attention, as
@@ -159,49 +160,12 @@ class MaskedTransformer(nn.Module):
         """An empty store of keys and values for healing ``draws`` versions of one case."""
         return RasterCache(self, draws)
 
-    # ---- any: prefix form ----
+    # ---- any ----
 
-    def prefix(self, tokens: Tensor, trusted: Tensor) -> Prefix:
-        """Keys and values of the trusted tokens, which see each other in both directions, and of BOS.
-
-        Args:
-            tokens: i64 [B, L]; trusted: bool [B, L], True = part of the prefix.
-        """
-        where, valid = pack(trusted)
-        bos = self.embedding.weight[self.bos].expand(len(tokens), 1, -1)
-        x = torch.cat([bos, self.entries(tokens.gather(1, where), where)], 1)
-        visible = None if valid is None else F.pad(valid, (1, 0), value=True)[:, None, None]
-        layers = []
-        for block in self.layers():
-            q, k, v = block.project(x)
-            layers.append((k, v))
-            if block is not self.blocks[-1]:  # what leaves the last block is read by nobody
-                x = block.update(x, attend(q, k, v, visible))
-        return Prefix(layers, visible)
-
-    def query(self, prefix: Prefix, where: Tensor) -> Tensor:
-        """Logits [B, n, K] at positions ``where`` i64 [B, n], each from the prefix alone (the marginal)."""
-        x = self.entries(torch.full_like(where, self.mask), where)
-        for block, (k, v) in zip(self.layers(), prefix.layers, strict=True):
-            x = block.update(x, attend(block.queries(x), k, v, prefix.visible))
-        return self.logits(x)
-
-    def query_joint(self, prefix: Prefix, codes: Tensor, where: Tensor) -> Tensor:
-        """Logits [B, n, K]: query i sees the prefix and the contents ``codes`` [B, n] of the targets before it."""
-        content, query = self.entries(codes, where), self.entries(torch.full_like(where, self.mask), where)
-        dropped = None if prefix.visible is None else F.pad(~prefix.visible[:, 0, 0], (0, codes.shape[1]))
-        earlier = None if dropped is None else dropped[:, :-1]
-        for block, (k, v) in zip(self.layers(), prefix.layers, strict=True):
-            q, k_content, v_content = block.project(content)
-            k, v = torch.cat([k, k_content], 2), torch.cat([v, v_content], 2)
-            if block is not self.blocks[-1]:
-                content = block.update(content, attend_last(q, k, v, dropped))
-            query = block.update(query, attend_last(block.queries(query), k[:, :, :-1], v[:, :, :-1], earlier))
-        return self.logits(query)
-
-    def draw_cache(self, prefix: Prefix, draws: int, steps: int) -> DrawCache:
-        """An empty store for healing ``draws`` versions of each case, ``steps`` codes each, beside a shared prefix."""
-        return DrawCache(self, prefix, draws, steps)
+    def draw_cache(self, tokens: Tensor, trusted: Tensor, draws: int, steps: int) -> DrawCache:
+        """An empty store for healing ``draws`` versions of each case, ``steps`` codes each, beside the prefix that they
+        share: the ``trusted`` (bool [B, L]) of the ``tokens`` (i64 [B, L])."""
+        return DrawCache(self, prefix(self, tokens, trusted), draws, steps)
 
     def _left_out_logits(self, tokens: Tensor, suspect: Tensor | None, generator: torch.Generator | None) -> Tensor:
         """Each group hidden in turn and predicted from the trusted rest; the groups are folded into the batch."""
@@ -211,9 +175,9 @@ class MaskedTransformer(nn.Module):
         trusted = (~hidden).expand(b, g, -1)
         if suspect is not None:
             trusted = trusted & ~suspect[:, None]
-        prefix = self.prefix(tokens.repeat_interleave(g, 0), trusted.flatten(0, 1))
         where, valid = pack(hidden)
-        logits = self.query(prefix, where.repeat(b, 1)).unflatten(0, (b, g))  # [B, G, n, K]
+        logits = marginal(self, tokens.repeat_interleave(g, 0), trusted.flatten(0, 1), where.repeat(b, 1))
+        logits = logits.unflatten(0, (b, g))  # [B, G, n, K]
         real = torch.ones_like(where, dtype=torch.bool) if valid is None else valid
         out = logits.new_empty(b, self.length, self.num_codes)
         out[:, where[real]] = logits[:, real]
@@ -223,7 +187,7 @@ class MaskedTransformer(nn.Module):
         self, tokens: Tensor, suspect: Tensor, generator: torch.Generator | None, noise: Tensor | None
     ) -> Tensor:
         device = tokens.device
-        share, joint = uniform((2,), generator, device).tolist()
+        share, kind = uniform((2,), generator, device).tolist()
         targets = ((0.08 + 0.6 * share) * (~suspect).sum(1)).ceil().long()  # at least one where any token is trusted
         longest = max(int(targets.max()), 1)  # a batch without any target goes the same way, for a loss of 0
         # Trusted tokens in random order come first: the leading ones are the targets, the rest the prefix.
@@ -231,10 +195,8 @@ class MaskedTransformer(nn.Module):
         where = (noise + 2.0 * suspect).argsort(1)[:, :longest]
         real = torch.arange(longest, device=device) < targets[:, None]
         target = torch.zeros_like(suspect).scatter(1, where, real)
-        prefix = self.prefix(tokens, ~suspect & ~target)
-        codes = tokens.gather(1, where)
-        logits = self.query_joint(prefix, codes, where) if joint < 0.5 else self.query(prefix, where)
-        return _mean_per_sequence(-log_probability(logits, codes), real)
+        logits = (joint if kind < 0.5 else marginal)(self, tokens, ~suspect & ~target, where)
+        return _mean_per_sequence(-log_probability(logits, tokens.gather(1, where)), real)
 
 
 def _mean_per_sequence(values: Tensor, counted: Tensor) -> Tensor:

@@ -46,7 +46,12 @@ def flag_rule(
 
 @torch.no_grad()
 def flag(
-    transformer: Any, tokens: Tensor, rule: Rule, looks: int = 1, generator: torch.Generator | None = None
+    transformer: Any,
+    tokens: Tensor,
+    rule: Rule,
+    looks: int = 1,
+    generator: torch.Generator | None = None,
+    amp: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Suspect tokens and the logits behind them.
 
@@ -57,6 +62,7 @@ def flag(
         transformer: a ``MaskedTransformer``; tokens: i64 [B, L]; rule: from ``flag_rule``.
         looks: 1 is the paper's; 2 suits order "any".
         generator: deals the groups of order "any"; None keeps the fixed deal.
+        amp: every look but the last, which alone is told, in bfloat16.
 
     Returns:
         suspect bool [B, L], True = redraw; logits f32 [B, L, K] of the last look.
@@ -66,7 +72,8 @@ def flag(
     if looks < 1:
         raise ValueError(f"flag: looks is at least 1, found {looks}")
     suspect = torch.zeros_like(tokens, dtype=torch.bool)
-    for _ in range(looks):
-        logits = transformer(tokens, suspect=suspect, generator=generator)
+    for look in range(1, looks + 1):
+        with torch.autocast(tokens.device.type, torch.bfloat16, enabled=amp and look < looks):
+            logits = transformer(tokens, suspect=suspect, generator=generator)
         suspect = rule(logits, tokens)
     return suspect, logits

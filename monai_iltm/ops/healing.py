@@ -67,7 +67,7 @@ def _heal_any(
         order = order + 2.0 * ~valid[:, None]  # padding last, so that it can inform nothing
     order = order.argsort(-1)
     where = where[:, None].expand(-1, draws, -1).gather(2, order)  # [B, n, S]
-    cache = transformer.draw_cache(transformer.prefix(tokens, ~suspect), draws, s)
+    cache = transformer.draw_cache(tokens, ~suspect, draws, s)
     drawn = torch.empty(b, draws, s, dtype=torch.long, device=tokens.device)
     done = 0
     for start in range(0, s, at_once):

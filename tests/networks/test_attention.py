@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from monai_iltm.networks import attention
-from monai_iltm.networks.attention import Block, attend, attend_last, attend_two
+from monai_iltm.networks.attention import HeldAttention, attend, attend_last, attend_two
 
 
 def random(*shape: int, seed: int = 0, dtype: torch.dtype = torch.double) -> Tensor:
@@ -80,13 +80,30 @@ def test_shared_and_own_keys_are_one_set_of_keys(padded, steps):
     assert torch.allclose(attend_two(q, shared, own, padding), by_hand, atol=1e-12)
 
 
-def test_queries_alone_are_those_of_all_three():
-    torch.manual_seed(0)
-    block, x = Block(6, 2), torch.randn(3, 5, 6)
-    q, k, _ = block.project(x)
-    assert q.shape == (3, 2, 5, 3)
-    torch.testing.assert_close(block.queries(x), q)
-    assert not torch.allclose(q, k)
+@pytest.mark.parametrize("masked", [False, True])
+def test_held_weights_give_the_attention_and_the_gradients_of_torch(masked):
+    q, k, v = (random(2, 3, n, 4, seed=n).requires_grad_() for n in (5, 6, 7))
+    k, v = k[:, :, :6], v[:, :, :6]
+    visible = torch.tensor([[True] * 6, [True] * 2 + [False] * 4])[:, None, None] if masked else None
+    found = []
+    for function in (HeldAttention.apply, torch.nn.functional.scaled_dot_product_attention):
+        out = function(q, k, v, visible)
+        found.append((out, *torch.autograd.grad((out * random(*out.shape, seed=1)).sum(), (q, k, v))))
+    assert all(torch.allclose(one, other, atol=1e-12) for one, other in zip(*found, strict=True))
+
+
+@pytest.mark.parametrize("most", [0, 2**20])
+def test_bfloat16_on_a_cpu_is_as_good_as_its_digits(monkeypatch, most):
+    """Held weights or torch's own attention: each within the three digits of bfloat16, in all gradients too."""
+    monkeypatch.setattr(attention, "MOST_WEIGHTS", most)
+    exact = [random(2, 3, n, 8, seed=n).requires_grad_() for n in (5, 6, 7)]
+    low = [x.detach().bfloat16().requires_grad_() for x in exact]
+    exact_out, out = (attend(q, k, v[:, :, :6]) for q, k, v in (exact, low))
+    assert out.dtype == torch.bfloat16
+    gradients = (torch.autograd.grad(o.double().square().sum(), x) for o, x in ((exact_out, exact), (out, low)))
+    for one, other in zip(*gradients, strict=True):
+        assert (one - other).norm() < 0.02 * one.norm()
+    assert (exact_out - out).norm() < 0.01 * exact_out.norm()
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

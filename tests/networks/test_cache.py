@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from monai_iltm.networks import cache
+from monai_iltm.networks.prefix import joint, marginal, prefix
 
 
 @pytest.mark.parametrize("chunk", [1, 3, 256])
@@ -24,11 +25,12 @@ def test_steps_beside_a_shared_prefix_equal_joint_queries(tiny, share):
     generator = torch.Generator().manual_seed(0)
     tokens = torch.randint(net.num_codes, (2, net.length), generator=generator)
     trusted = torch.rand(2, net.length, generator=generator) < share  # an uneven prefix
-    where = torch.rand(2, draws, net.length, generator=generator).argsort(-1)[..., :5]
+    trusted[:, :5] = False
+    where = torch.rand(2, draws, 5, generator=generator).argsort(-1)
     codes = torch.randint(net.num_codes, (2, draws, 5), generator=generator)
-    kept = net.draw_cache(net.prefix(tokens, trusted), draws, 5)
-    copies = net.prefix(tokens.repeat_interleave(draws, 0), trusted.repeat_interleave(draws, 0))
-    whole = net.query_joint(copies, codes.flatten(0, 1), where.flatten(0, 1)).unflatten(0, (2, draws))
+    kept = net.draw_cache(tokens, trusted, draws, 5)
+    copies = tokens[:, None].repeat(1, draws, 1).scatter(2, where, codes).flatten(0, 1)
+    whole = joint(net, copies, trusted.repeat_interleave(draws, 0), where.flatten(0, 1)).unflatten(0, (2, draws))
     for i in range(5):
         last = max(i - 1, 0)
         logits = kept.step(codes[..., last:i], where[..., last : i + 1])[..., 0, :]
@@ -38,7 +40,8 @@ def test_steps_beside_a_shared_prefix_equal_joint_queries(tiny, share):
 def test_a_prefix_of_nothing_is_bos_alone(tiny):
     net = tiny("any")
     tokens = torch.zeros(2, net.length, dtype=torch.long)
-    prefix = net.prefix(tokens, torch.zeros_like(tokens, dtype=torch.bool))
-    assert prefix.visible is None
-    assert prefix.layers[0][0].shape == (2, 2, 1, 4)
-    assert net.query(prefix, torch.zeros(2, 1, dtype=torch.long)).isfinite().all()
+    nothing = torch.zeros_like(tokens, dtype=torch.bool)
+    alone = prefix(net, tokens, nothing)
+    assert alone.visible is None
+    assert alone.layers[0][0].shape == (2, 2, 1, 4)
+    assert marginal(net, tokens, nothing, torch.zeros(2, 1, dtype=torch.long)).isfinite().all()

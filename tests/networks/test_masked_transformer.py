@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from monai_iltm.networks import MaskedTransformer
+from monai_iltm.networks.prefix import joint
 from monai_iltm.ops.likelihood import token_log_likelihood
 from monai_iltm.ops.tokens import fixed_groups
 
@@ -100,7 +101,7 @@ def test_joint_queries_see_the_prefix_and_the_targets_before_them(tiny, loops):
     where = torch.tensor([[7, 2, 9], [0, 11, 3], [4, 5, 6]])
     target = torch.zeros_like(suspect).scatter(1, where, True)
     trusted = ~suspect & ~target
-    logits = net.query_joint(net.prefix(tokens, trusted), tokens.gather(1, where), where)
+    logits = joint(net, tokens, trusted, where)
     for b, n in itertools.product(range(3), range(3)):
         prefix = trusted[b].nonzero()[:, 0].tolist()
         before, row, p = where[b, :n].tolist(), tokens[b].tolist(), 1 + len(prefix)

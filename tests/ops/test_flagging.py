@@ -7,6 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from monai_iltm.networks.prefix import marginal
 from monai_iltm.ops.flagging import flag, flag_rule
 from monai_iltm.ops.healing import heal
 from monai_iltm.ops.likelihood import log_probability, p_value
@@ -80,7 +81,7 @@ def test_a_second_look_hides_the_first_suspects_from_every_context(tiny):
     assert first.any()
     for i in range(12):
         trusted = ~first & (group != group[i])
-        logits = net.query(net.prefix(tokens, trusted), torch.tensor([[i]]))
+        logits = marginal(net, tokens, trusted, torch.tensor([[i]]))
         here = tokens[:, i : i + 1]
         assert log_p[0, i].item() == pytest.approx(log_probability(logits, here).item(), abs=1e-5)
         assert bool(second[0, i]) == bool(rule(logits, here))
@@ -94,6 +95,21 @@ def test_what_stands_at_a_first_suspect_does_not_touch_the_second_look(tiny, ord
     _, looked = flag(net, tokens, lambda *_: first, looks=2)
     _, other = flag(net, torch.where(first, (tokens + 1) % 5, tokens), lambda *_: first, looks=2)
     assert torch.equal(looked, other)
+
+
+def test_looks_before_the_last_are_in_bfloat16_with_amp(tiny):
+    """The last look hides what the rough one found, and is itself exact."""
+    net, tokens, rule = tiny("any", groups=3).float(), random_tokens(2, 12), flag_rule(alpha=0.4)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        rough = net(tokens)
+    assert rough.dtype == torch.bfloat16
+    first = rule(rough, tokens)
+    second, looked = flag(net, tokens, rule, looks=2, amp=True)
+    assert torch.equal(looked, net(tokens, suspect=first))
+    assert torch.equal(second, rule(looked, tokens))
+    alone, logits = flag(net, tokens, rule, looks=1, amp=True)
+    assert torch.equal(logits, net(tokens))
+    assert torch.equal(alone, rule(logits, tokens))
 
 
 def test_another_deal_of_groups_gives_other_contexts(tiny):

@@ -12,6 +12,7 @@ from scipy.stats import chisquare
 from torch import Tensor
 
 from monai_iltm.networks import MaskedTransformer
+from monai_iltm.networks.prefix import joint
 from monai_iltm.ops.healing import apart, draw_code, heal
 
 GRIDS = [(3, 4), (2, 3, 2)]
@@ -60,10 +61,9 @@ def heal_any_plainly(net, tokens, suspect, draws, generator, at_once) -> Tensor:
         if at_once > 1 and len(where):
             keys = apart(where[None], net.grid, keys[None, None])[0, 0]
         where = where[keys.argsort()]
-        prefix = net.prefix(tokens[b : b + 1], ~suspect[b : b + 1])
         for i in range(len(where)):
             seen = torch.cat([where[: i - i % at_once], where[i : i + 1]])
-            logits = net.query_joint(prefix, healed[n, b, seen][None], seen[None])[0, -1]
+            logits = joint(net, healed[n, b][None], ~suspect[b][None], seen[None])[0, -1]
             healed[n, b, where[i]] = inverse(logits, dice[i])
     return healed
 
@@ -168,8 +168,7 @@ def test_any_draws_follow_the_chain_rule_in_either_order(tiny):
     for first in ([1, 3], [3, 1]):
         where = torch.tensor(first).expand(9, -1)
         codes = every.gather(1, where)
-        prefix = net.prefix(every, ~suspect.expand(9, -1))
-        p = net.query_joint(prefix, codes, where).softmax(-1).gather(2, codes[..., None])
+        p = joint(net, every, ~suspect.expand(9, -1), where).softmax(-1).gather(2, codes[..., None])
         expected += p.prod(1)[:, 0].detach() / 2
     assert_drawn(healed, every, expected.tolist())
 
@@ -220,14 +219,13 @@ def test_several_at_once_know_what_was_drawn_before_and_not_each_other(tiny):
     net = tiny("any")
     tokens, suspect = case(net, 1)
     where = suspect[0].nonzero()[:4, 0]
-    prefix = net.prefix(tokens, ~suspect)
-    cache = net.draw_cache(prefix, 1, 4)
+    cache = net.draw_cache(tokens, ~suspect, 1, 4)
     cache.step(tokens.new_empty(1, 1, 0), where[None, None, :2])
     codes = tokens[:, where[:2]]
     logits = cache.step(codes[None], where[None, None])[0, 0]
     for i, position in enumerate(where[2:].tolist()):
         alone = torch.tensor([[*where[:2].tolist(), position]])
-        expected = net.query_joint(prefix, torch.cat([codes, codes[:, :1]], 1), alone)[0, -1]
+        expected = joint(net, tokens, ~suspect, alone)[0, -1]
         assert torch.allclose(logits[i], expected, atol=1e-5)
 
 
