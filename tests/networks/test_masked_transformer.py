@@ -147,7 +147,7 @@ def test_any_loss_is_the_mean_over_the_drawn_targets(tiny, loops):
         sums = []
         for b in (0, 1):
             order = [int(j) for j in noise[b].argsort() if not suspect[b, j]]
-            targets = -int(-(0.08 + 0.6 * share) * len(order) // 1)
+            targets = -(-(1 + int(11 * share)) * len(order) // 16)
             prefix = sorted(order[targets:])
             values = []
             for n, i in enumerate(order[:targets]):
