@@ -40,14 +40,16 @@ def memory(device: torch.device, small: bool) -> Iterator[Step]:
             line = planner.vqvae_step_bytes(net.vqvae, net.transformer.grid, told, device)
             run = partial(planner.train_vqvae, net.vqvae, torch.rand(batch, 1, *size, device=device), told)
             yield row(named("VQ-VAE step", amp), f"{batch} of {shown(size)}", run, line.at(batch * prod(size)))
-    for grid, batch in [((8, 8), 2)] if small else [((64, 64), 4), ((26, 21, 27), 1)]:
+    large = [((64, 64), 4, False), ((26, 21, 27), 1, False), ((16, 16), 16, True)]
+    for grid, batch, amp in [((8, 8), 2, False)] if small else large:
         for order in ("raster", "any"):
             net = pair([8 * n for n in grid], order, device).transformer
-            line = planner.prior_step_bytes(net, {**defaults, "prior_batch_size": batch}, device)
+            line = planner.prior_step_bytes(net, {**defaults, "prior_batch_size": batch, "amp": amp}, device)
             tokens = codes_of(net, batch, net.length)
             suspect = torch.rand(tokens.shape, generator=torch.Generator().manual_seed(SEED)) < SUSPECT_SHARE
-            run = partial(planner.train_prior, net, tokens, suspect.to(device), False)
-            yield row(f"prior step, {order}", f"{batch} of {net.length} tokens", run, line.at(batch * net.length))
+            run = partial(planner.train_prior, net, tokens, suspect.to(device), amp)
+            size = f"{batch} of {net.length} tokens"
+            yield row(named(f"prior step, {order}", amp), size, run, line.at(batch * net.length))
     for size, draws in [((32, 32), 4)] if small else [((256, 256), 60), ((96, 96, 96), 60), ((208, 168, 216), 4)]:
         net = pair(size, "any", device)
         least, most = planner.scoring_bytes(net, {**defaults, "image_size": size, "draws": draws}, device)

@@ -27,7 +27,8 @@ from monai_iltm.store import RunFolder
 
 GIB, FLOAT = 2**30, 4
 # A stage is tried with at most so many voxels and tokens; more are predicted along the line through two such tries.
-VOXELS, TOKENS = (2**15, 2**17), (2**8, 2**10)
+# Sequences that attention's ``MOST_WEIGHTS`` holds the weights of are tried whole, longer ones never that short.
+VOXELS, TOKENS = (2**15, 2**17), (2**10, 2**11)
 # What a CPU's process takes beside the tensors, as the bench of memory saw it on two kinds of CPU: what libraries hold,
 # and how many times the tensors' bytes the C library keeps, which does not give everything back that is free.
 LIBRARIES = {"VQ-VAE": 60 * 2**20, "prior": 50 * 2**20, "scoring": 200 * 2**20}
@@ -200,7 +201,8 @@ def _require(
     if need <= budget:
         return
     told = f"{stage} needs {need / GIB:.1f} GiB, {budget / GIB:.1f} are there: "
-    fitting = int((room - step.base) / (step.slope * size)) if step and step.slope else 0
+    # A hundredth less: with that batch the line will be drawn through other tries.
+    fitting = int(0.99 * (room - step.base) / (step.slope * size)) if step and step.slope else 0
     if fitting >= 1:
         raise InputError(told + f"--{name} {fitting * trainers()} would fit")
     raise InputError(told + ("smaller images" if step else "fewer draws, or smaller images"))

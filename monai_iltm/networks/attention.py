@@ -14,8 +14,8 @@ from torch.utils.checkpoint import checkpoint
 ROWS = 128
 # Cases x queries x keys from which blocks are computed again for the gradient: all their masks would be quadratic.
 MOST_KEPT = 2**22
-# Cases x queries x keys up to which all weights are held at once, where that is faster.
-MOST_WEIGHTS = 2**20
+# Queries x keys up to which all weights are held, where that is faster.
+MOST_WEIGHTS = 2**16
 
 
 class Block(nn.Module):
@@ -52,7 +52,7 @@ class Block(nn.Module):
 
 def attend(q: Tensor, k: Tensor, v: Tensor, visible: Tensor | None = None) -> Tensor:
     """Attention of q [B, H, n, d] to k, v [B, H, m, d]; ``visible`` bool, broadcastable to [B, H, n, m]."""
-    if _slow_in_torch(q) and len(q) * q.shape[2] * k.shape[2] <= MOST_WEIGHTS:
+    if _slow_in_torch(q) and q.shape[2] * k.shape[2] <= MOST_WEIGHTS:
         return HeldAttention.apply(q, k, v, visible)
     return _attend(q, k, v, attn_mask=visible)
 
