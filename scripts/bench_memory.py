@@ -40,9 +40,10 @@ def memory(device: torch.device, small: bool) -> Iterator[Step]:
             line = planner.vqvae_step_bytes(net.vqvae, net.transformer.grid, told, device)
             run = partial(planner.train_vqvae, net.vqvae, torch.rand(batch, 1, *size, device=device), told)
             yield row(named("VQ-VAE step", amp), f"{batch} of {shown(size)}", run, line.at(batch * prod(size)))
-    large = [((64, 64), 4, False), ((26, 21, 27), 1, False), ((16, 16), 16, True)]
-    for grid, batch, amp in [((8, 8), 2, False)] if small else large:
-        for order in ("raster", "any"):
+    both = ("raster", "any")
+    large = [((64, 64), 4, both, False), ((26, 21, 27), 1, both, False), ((16, 16), 16, ("any",), True)]
+    for grid, batch, orders, amp in [((8, 8), 2, both, False)] if small else large:
+        for order in orders:
             net = pair([8 * n for n in grid], order, device).transformer
             line = planner.prior_step_bytes(net, {**defaults, "prior_batch_size": batch, "amp": amp}, device)
             tokens = codes_of(net, batch, net.length)
