@@ -27,8 +27,7 @@ from monai_iltm.store import RunFolder
 
 GIB, FLOAT = 2**30, 4
 # A stage is tried with at most so many voxels and tokens; more are predicted along the line through two such tries.
-# Sequences that attention's ``MOST_WEIGHTS`` holds the weights of are tried whole, longer ones never that short.
-VOXELS, TOKENS = (2**15, 2**17), (2**10, 2**11)
+VOXELS, TOKENS = (2**15, 2**17), (2**8, 2**10)
 # What a CPU's process takes beside the tensors, as the bench of memory saw it on two kinds of CPU: what libraries hold,
 # and how many times the tensors' bytes the C library keeps, which does not give everything back that is free.
 LIBRARIES = {"VQ-VAE": 60 * 2**20, "prior": 50 * 2**20, "scoring": 200 * 2**20}
