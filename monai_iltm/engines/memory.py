@@ -21,6 +21,7 @@ from monai_iltm.engines.rules import require_possible
 from monai_iltm.engines.vqvae import ReconstructionLoss, vqvae_step
 from monai_iltm.inferers.kde import MOST_AT_ONCE, MOST_HELD
 from monai_iltm.networks import VQVAE, LatentPrior, MaskedTransformer
+from monai_iltm.networks.attention import MOST_WEIGHTS
 from monai_iltm.ops.flagging import flag, flag_rule
 from monai_iltm.ops.healing import heal
 from monai_iltm.store import RunFolder
@@ -31,7 +32,7 @@ VOXELS, TOKENS = (2**15, 2**17), (2**8, 2**10)
 # What a CPU's process takes beside the tensors, as the bench of memory saw it on two kinds of CPU: what libraries hold,
 # and how many times the tensors' bytes the C library keeps, which does not give everything back that is free.
 LIBRARIES = {"VQ-VAE": 60 * 2**20, "prior": 50 * 2**20, "scoring": 200 * 2**20}
-KEPT = {"VQ-VAE": 1.4, "raster": 1.33, "any": 1.55, "scoring": 1.4}
+KEPT = {"VQ-VAE": 1.4, "raster": 1.33, "any": 1.55, "any, weights held": 2.0, "scoring": 1.4}
 FLAGGED = 0.25  # share of the tokens that one image's healing is expected to redraw at most
 
 
@@ -124,7 +125,9 @@ def prior_step_bytes(transformer: MaskedTransformer, settings: Mapping[str, Any]
         train_prior(net, tokens, _some(tokens), settings["amp"])
 
     line = line_of(attempt, _own_batch(settings["prior_batch_size"]), transformer.grid, 1, TOKENS, device)
-    return line.held(KEPT[transformer.order], LIBRARIES["prior"])
+    held = settings["amp"] and device.type == "cpu" and transformer.length**2 <= MOST_WEIGHTS
+    times = KEPT["any, weights held" if held and transformer.order == "any" else transformer.order]
+    return line.held(times, LIBRARIES["prior"])
 
 
 def train_prior(net: MaskedTransformer, tokens: Tensor, suspect: Tensor, amp: bool) -> None:
