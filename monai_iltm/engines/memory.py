@@ -21,7 +21,7 @@ from monai_iltm.engines.rules import require_possible
 from monai_iltm.engines.vqvae import ReconstructionLoss, vqvae_step
 from monai_iltm.inferers.kde import MOST_AT_ONCE, MOST_HELD
 from monai_iltm.networks import VQVAE, LatentPrior, MaskedTransformer
-from monai_iltm.networks.attention import MOST_WEIGHTS
+from monai_iltm.networks.attention import holds_weights
 from monai_iltm.ops.flagging import flag, flag_rule
 from monai_iltm.ops.healing import heal
 from monai_iltm.store import RunFolder
@@ -125,9 +125,10 @@ def prior_step_bytes(transformer: MaskedTransformer, settings: Mapping[str, Any]
         train_prior(net, tokens, _some(tokens), settings["amp"])
 
     line = line_of(attempt, _own_batch(settings["prior_batch_size"]), transformer.grid, 1, TOKENS, device)
-    held = settings["amp"] and device.type == "cpu" and transformer.length**2 <= MOST_WEIGHTS
-    times = KEPT["any, weights held" if held and transformer.order == "any" else transformer.order]
-    return line.held(times, LIBRARIES["prior"])
+    kind, length = transformer.order, transformer.length
+    if kind == "any" and settings["amp"] and holds_weights(device, torch.bfloat16, length, length):
+        kind = "any, weights held"
+    return line.held(KEPT[kind], LIBRARIES["prior"])
 
 
 def train_prior(net: MaskedTransformer, tokens: Tensor, suspect: Tensor, amp: bool) -> None:

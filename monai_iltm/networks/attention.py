@@ -52,7 +52,7 @@ class Block(nn.Module):
 
 def attend(q: Tensor, k: Tensor, v: Tensor, visible: Tensor | None = None) -> Tensor:
     """Attention of q [B, H, n, d] to k, v [B, H, m, d]; ``visible`` bool, broadcastable to [B, H, n, m]."""
-    if _slow_in_torch(q) and q.shape[2] * k.shape[2] <= MOST_WEIGHTS:
+    if holds_weights(q.device, q.dtype, q.shape[2], k.shape[2]):
         return HeldAttention.apply(q, k, v, visible)
     return _attend(q, k, v, attn_mask=visible)
 
@@ -80,13 +80,18 @@ class HeldAttention(torch.autograd.Function):
         return by_score @ k, by_score.mT @ q, weight.mT @ gradient, None
 
 
-def _slow_in_torch(q: Tensor) -> bool:
-    return q.device.type == "cpu" and q.dtype == torch.bfloat16
+def holds_weights(device: torch.device, dtype: torch.dtype, queries: int, keys: int) -> bool:
+    """Whether attention between so many queries and keys of a case holds all its weights at once."""
+    return _slow_in_torch(device, dtype) and queries * keys <= MOST_WEIGHTS
+
+
+def _slow_in_torch(device: torch.device, dtype: torch.dtype) -> bool:
+    return device.type == "cpu" and dtype == torch.bfloat16
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, **told: Any) -> Tensor:
     """torch's attention, in float32 where it is faster so."""
-    if _slow_in_torch(q):
+    if _slow_in_torch(q.device, q.dtype):
         with torch.autocast("cpu", enabled=False):
             return F.scaled_dot_product_attention(q.float(), k.float(), v.float(), **told).to(q.dtype)
     return F.scaled_dot_product_attention(q, k, v, **told)
