@@ -43,12 +43,15 @@ def prefix(transformer: MaskedTransformer, tokens: Tensor, trusted: Tensor) -> P
     return Prefix(layers, visible)
 
 
-def marginal(transformer: MaskedTransformer, tokens: Tensor, trusted: Tensor, where: Tensor) -> Tensor:
+def marginal(
+    transformer: MaskedTransformer, tokens: Tensor, trusted: Tensor, where: Tensor, multiple: int = 1
+) -> Tensor:
     """Logits [B, n, K] of the tokens at ``where`` i64 [B, n], each from the prefix alone; arguments as ``prefix`` has.
 
-    Queries look at the keys that the prefix itself looks at, so both go through a block as one.
+    Queries look at the keys that the prefix looks at, so both go through a block as one. The prefix is padded to a
+    ``multiple`` of tokens, which changes no logit.
     """
-    x, visible = _entries(transformer, tokens, trusted)
+    x, visible = _entries(transformer, tokens, trusted, multiple)
     m = x.shape[1]
     x = torch.cat([x, transformer.entries(torch.full_like(where, transformer.mask), where)], 1)
     for block in transformer.layers():
@@ -59,29 +62,32 @@ def marginal(transformer: MaskedTransformer, tokens: Tensor, trusted: Tensor, wh
     return transformer.logits(x)
 
 
-def joint(transformer: MaskedTransformer, tokens: Tensor, trusted: Tensor, where: Tensor) -> Tensor:
+def joint(transformer: MaskedTransformer, tokens: Tensor, trusted: Tensor, where: Tensor, multiple: int = 1) -> Tensor:
     """Logits as ``marginal`` has them, but the i-th token is also told which tokens stand at the i places before it."""
-    x, visible = _entries(transformer, tokens, trusted)
+    x, visible = _entries(transformer, tokens, trusted, multiple)
     m, n = x.shape[1], where.shape[1]
     codes = torch.cat([tokens.gather(1, where), torch.full_like(where, transformer.mask)], 1)
     x = torch.cat([x, transformer.entries(codes, where.repeat(1, 2))], 1)  # prefix, the tokens at ``where``, queries
     dropped = None if visible is None else F.pad(~visible[:, 0, 0], (0, n))
     earlier = None if dropped is None else dropped[:, :-1]
     for block in transformer.layers():
-        q, k, v = (entries.split([m, n, n], 2) for entries in block.project(x))
-        keys, values = torch.cat(k[:2], 2), torch.cat(v[:2], 2)
-        attended = [attend_last(q[2], keys[:, :, :-1], values[:, :, :-1], earlier)]
+        q, k, v = block.project(x)
+        k, v = k[:, :, : m + n], v[:, :, : m + n]
+        attended = [attend_last(q[:, :, m + n :], k[:, :, :-1], v[:, :, :-1], earlier)]
         if block is transformer.blocks[-1]:
             x = x[:, m + n :]
         else:
-            attended = [attend(q[0], k[0], v[0], visible), attend_last(q[1], keys, values, dropped), *attended]
+            first = attend(q[:, :, :m], k[:, :, :m], v[:, :, :m], visible)
+            attended = [first, attend_last(q[:, :, m : m + n], k, v, dropped), *attended]
         x = block.update(x, torch.cat(attended, 2))
     return transformer.logits(x)
 
 
-def _entries(transformer: MaskedTransformer, tokens: Tensor, trusted: Tensor) -> tuple[Tensor, Tensor | None]:
+def _entries(
+    transformer: MaskedTransformer, tokens: Tensor, trusted: Tensor, multiple: int = 1
+) -> tuple[Tensor, Tensor | None]:
     """BOS and the trusted tokens as entries [B, P + 1, W], and which are no padding, as ``Prefix.visible``."""
-    where, valid = pack(trusted)
+    where, valid = pack(trusted, multiple)
     bos = transformer.embedding.weight[transformer.bos].expand(len(tokens), 1, -1)
     visible = None if valid is None else F.pad(valid, (1, 0), value=True)[:, None, None]
     return torch.cat([bos, transformer.entries(tokens.gather(1, where), where)], 1), visible

@@ -66,21 +66,27 @@ def fixed_groups(length: int, groups: int, generator: torch.Generator | None = N
     return torch.randperm(length, generator=generator, device=generator.device).cpu() % groups
 
 
-def pack(keep: Tensor) -> tuple[Tensor, Tensor | None]:
+def pack(keep: Tensor, multiple: int = 1) -> tuple[Tensor, Tensor | None]:
     """Positions of the True entries of each row, in rising order, padded to the longest row.
 
     Args:
         keep: bool [B, L].
+        multiple: pad further, to a multiple of this, but to L at most.
 
     Returns:
         positions int64 [B, P]; valid bool [B, P], False at the padding, or None where no row needs padding.
     """
     counts = keep.sum(1)
-    longest = int(counts.max())
+    longest = min(round_up(int(counts.max()), multiple), keep.shape[1])
     positions = torch.argsort((~keep).to(torch.uint8), dim=1, stable=True)[:, :longest]
     if bool((counts == longest).all()):
         return positions, None
     return positions, torch.arange(longest, device=keep.device) < counts[:, None]
+
+
+def round_up(count: int, multiple: int) -> int:
+    """The smallest multiple that is no less than ``count``."""
+    return -(-count // multiple) * multiple
 
 
 def uniform(shape: tuple[int, ...], generator: torch.Generator | None, device: torch.device) -> Tensor:

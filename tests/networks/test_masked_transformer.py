@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import pytest
 import torch
@@ -95,13 +96,14 @@ def test_the_fixed_deal_repeats_and_a_generator_deals_anew(tiny):
     assert not torch.allclose(deals[0], deals[2])
 
 
-def test_joint_queries_see_the_prefix_and_the_targets_before_them(tiny, loops):
+@pytest.mark.parametrize("multiple", [1, 5])
+def test_joint_queries_see_the_prefix_and_the_targets_before_them(tiny, loops, multiple):
     net = tiny("any")
     tokens, suspect = sequences(net)
     where = torch.tensor([[7, 2, 9], [0, 11, 3], [4, 5, 6]])
     target = torch.zeros_like(suspect).scatter(1, where, True)
     trusted = ~suspect & ~target
-    logits = joint(net, tokens, trusted, where)
+    logits = joint(net, tokens, trusted, where, multiple)
     for b, n in itertools.product(range(3), range(3)):
         prefix = trusted[b].nonzero()[:, 0].tolist()
         before, row, p = where[b, :n].tolist(), tokens[b].tolist(), 1 + len(prefix)
@@ -147,7 +149,7 @@ def test_any_loss_is_the_mean_over_the_drawn_targets(tiny, loops):
         sums = []
         for b in (0, 1):
             order = [int(j) for j in noise[b].argsort() if not suspect[b, j]]
-            targets = -(-(1 + int(11 * share)) * len(order) // 16)
+            targets = math.ceil((0.08 + 0.6 * share) * len(order))
             prefix = sorted(order[targets:])
             values = []
             for n, i in enumerate(order[:targets]):

@@ -115,6 +115,15 @@ def test_pack_by_hand():
     assert pack(keep[:2, 1:3])[1].tolist() == [[True], [False]]
 
 
+def test_pack_pads_to_a_multiple_but_to_the_length_at_most():
+    keep = torch.tensor([[True, False, True, False, True], [False, True, True, True, False]])
+    for multiple, size in ((1, 3), (2, 4), (3, 3), (4, 4), (7, 5)):
+        positions, valid = pack(keep, multiple)
+        assert positions.shape == (2, size)
+        assert positions[:, :3].tolist() == [[0, 2, 4], [1, 2, 3]]
+        assert valid is None if size == 3 else valid.tolist() == [[True] * 3 + [False] * (size - 3)] * 2
+
+
 @pytest.mark.parametrize("keep", [torch.zeros(2, 4, dtype=torch.bool), torch.eye(3, dtype=torch.bool)])
 def test_pack_without_padding_says_so(keep):
     positions, valid = pack(keep)
