@@ -68,7 +68,9 @@ class HeldAttention(torch.autograd.Function):
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, visible: Tensor | None) -> Tensor:
         score = (q * q.shape[-1] ** -0.5) @ k.mT
         if visible is not None:
-            score.masked_fill_(~visible, -torch.inf)
+            hidden = ~visible
+            first = int(hidden.flatten(0, -2).any(0).int().argmax())  # keys before it are visible to all queries
+            score[..., first:].masked_fill_(hidden[..., first:], -torch.inf)
         weight = score.softmax(-1)
         ctx.save_for_backward(q, k, v, weight)
         return weight @ v

@@ -80,11 +80,18 @@ def test_shared_and_own_keys_are_one_set_of_keys(padded, steps):
     assert torch.allclose(attend_two(q, shared, own, padding), by_hand, atol=1e-12)
 
 
-@pytest.mark.parametrize("masked", [False, True])
-def test_held_weights_give_the_attention_and_the_gradients_of_torch(masked):
+@pytest.mark.parametrize(
+    "visible",
+    [
+        None,
+        torch.tensor([[True] * 6, [True] * 2 + [False] * 4])[:, None, None],
+        torch.ones(5, 6, dtype=torch.bool).tril(1),
+        torch.eye(6, dtype=torch.bool)[:5],  # no key is visible to all queries
+    ],
+)
+def test_held_weights_give_the_attention_and_the_gradients_of_torch(visible):
     q, k, v = (random(2, 3, n, 4, seed=n).requires_grad_() for n in (5, 6, 7))
     k, v = k[:, :, :6], v[:, :, :6]
-    visible = torch.tensor([[True] * 6, [True] * 2 + [False] * 4])[:, None, None] if masked else None
     found = []
     for function in (HeldAttention.apply, torch.nn.functional.scaled_dot_product_attention):
         out = function(q, k, v, visible)
