@@ -3,12 +3,13 @@ PYTHON ?= python3
 WORKERS ?= 2
 BIN := .venv/bin
 INSTALLED := .venv/installed
+TOOLS := .venv/tools
 PYTEST = $(BIN)/python -m pytest --doctest-modules -n $(WORKERS)
 
 .PHONY: demo test check venv lint types
 
 # The method on phantoms, end to end: writes runs/demo and tells where the report is.
-demo: venv
+demo: $(INSTALLED)
 	$(BIN)/python scripts/demo.py
 
 # Everything, slow tests too.
@@ -30,12 +31,17 @@ lint: venv
 types: venv
 	$(BIN)/mypy
 
-venv: $(INSTALLED)
+venv: $(TOOLS)
 
 # torch first and alone: beside other packages the resolver may take another build of it.
 $(INSTALLED): setup.cfg pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.10 or newer is needed" if sys.version_info < (3, 10) else 0)'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet "$$(grep '^torch==' constraints.txt)"
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[fast]'
+	touch $@
+
+# Tests, types and lint, which a demo can do without.
+$(TOOLS): $(INSTALLED)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,fast]'
 	touch $@
