@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import fire
+from fire.decorators import SetParseFn
 from monai.bundle import ConfigParser
 from monai.bundle import run as run_bundle
 
@@ -22,13 +23,18 @@ from monai_iltm.data.phantom3d import write_phantom3d
 from monai_iltm.data.prepare import prepare as prepare_folder
 from monai_iltm.data.tree import other_files
 from monai_iltm.engines.distributed import torchrun
-from monai_iltm.engines.door import check_names, require_writable, tell_plainly
+from monai_iltm.engines.door import require_writable, tell_plainly
+from monai_iltm.engines.overrides import as_config, as_word, check_ids, check_names, load_configs
 from monai_iltm.engines.rules import FLAG_THRESHOLDS, MASK_RULES
+from monai_iltm.engines.settings import EXPRESSIONS, read_word, require_all
 
 HOME = Path(os.environ.get("ILTM_HOME", Path(__file__).resolve().parents[1]))  # where bundles/ and configs/ lie
+PATHS = ("bundle_root", "dataset_dir", "output_dir")
+OTHER_NAMES = {"tracking": "train::handlers::0::address"}  # `tracking` is an option of MONAI's own command
 
 
-def run(preset: str, data: str, out: str, *overlays: str, processes: int = 1, **settings: Any) -> None:
+@SetParseFn(str)
+def run(preset: str, data: str, out: str, *overlays: str, processes: Any = 1, **settings: Any) -> None:
     """All rounds on a folder of images: `run --preset phantom2d --data DIR --out RUN [--prior_epochs 30 ...]`.
 
     Prints the bundle command that does the same. The same command goes on with a run that was stopped.
@@ -41,29 +47,34 @@ def run(preset: str, data: str, out: str, *overlays: str, processes: int = 1, **
         settings: values by id, as in the bundle's train.json; where one rules another out (mask_share and
             mask_density, alpha and the thresholds), the other is taken back.
     """
-    known, *laid_over = (set(ConfigParser.load_config_file(path)) for path in preset_files([preset, *overlays]))
-    check_names(set(settings).union(*laid_over), known)
-    files, configs = preset_files([preset, *overlays], processes), _defaults().parent
-    values = {"bundle_root": str(configs.parent), "dataset_dir": data, "output_dir": out, **settings}
-    print(shown_command(files, values, processes), flush=True)
-    if processes > 1:
-        torchrun(processes, "monai.bundle", "run", "--config_file", *_arguments(files, values))
+    count = _read("processes", processes)
+    given = _settings([preset, *overlays], settings)
+    files, configs = preset_files([preset, *overlays], count), _defaults().parent
+    folders = {"bundle_root": str(configs.parent), "dataset_dir": data, "output_dir": out}
+    values = {**{name: str(Path(path).absolute()) for name, path in folders.items()}, **given}
+    print(shown_command(files, values, count), flush=True)
+    if count > 1:
+        torchrun(count, "monai.bundle", "run", "--config_file", *_arguments(files, values))
         return
-    told = [str(path) for path in files]
     meta, logging = (str(configs / name) for name in ("metadata.json", "logging.conf"))
-    run_bundle(config_file=told, meta_file=meta, logging_file=logging, **_decided(values))
+    run_bundle(config_file=[str(path) for path in files], meta_file=meta, logging_file=logging, **_decided(values))
 
 
-def prepare(folder: str, preset: str | None = None, out: str | None = None) -> None:
+@SetParseFn(str)
+def prepare(folder: str, preset: str | None = None, out: str | None = None, **settings: Any) -> None:
     """Count a folder's cases and report everything that is wrong with them in one table; exit code 1 if anything is.
 
     Args:
         folder: of images; preset: whose layout, size and intensity range they are held to.
         out: where the datalist is written; by default into the folder, where a datalist.json is used as it is.
+        settings: values by id, as `run` takes them.
     """
+    names = [preset] if preset else []
+    given = _settings(names, settings)
     layout, limits = None, {}
-    if preset is not None:
-        parser = ConfigParser(ConfigParser.load_config_files([str(_defaults()), str(config_path(preset))]))
+    if preset is not None or given:
+        parser = ConfigParser(ConfigParser.load_config_files([str(path) for path in preset_files(names)]))
+        parser.update(_decided(given))
         layout = parser.get_parsed_content("layout")
         limits = parser.get_parsed_content("limits")
     datalist, problems = prepare_folder(folder, layout, **limits)
@@ -81,16 +92,19 @@ def prepare(folder: str, preset: str | None = None, out: str | None = None) -> N
         sys.exit(1)
 
 
+@SetParseFn(str)
 def status(run: str) -> None:
     """How far a run is, its rounds so far, and what the same command would do next."""
     print(pages.status(run))
 
 
+@SetParseFn(str)
 def report(run: str) -> None:
     """Write report.html of a run, finished or not, and print its path."""
     print(pages.write_report(run))
 
 
+@SetParseFn(str, "kind", "folder")
 def phantom(kind: str, folder: str, **parameters: Any) -> None:
     """Write a phantom: `phantom 2d DIR` or `phantom 3d DIR`, parameters as in docs/phantoms.md."""
     writers: dict[str, Callable[..., Path]] = {"2d": write_phantom2d, "3d": write_phantom3d}
@@ -122,22 +136,42 @@ def shown_command(files: list[Path], values: dict[str, Any], processes: int = 1)
     return f"{start} monai.bundle run --config_file {quoted} {shlex.join(others)}"
 
 
+def _settings(names: Sequence[str], settings: dict[str, Any]) -> dict[str, Any]:
+    """The values of the words given, by id; InputError for one that the bundle does not know, or cannot be, there or
+    in the overlays named."""
+    files = preset_files(names)
+    check_names(load_configs(files[1:]), load_configs(files[:1]))
+    content = load_configs(files)
+    check_ids(settings, content)
+    values = {name: _read(name, word) for name, word in settings.items()}
+    require_all({**content, **values})
+    return values
+
+
+def _read(name: str, word: Any) -> Any:
+    """A word of the command line as its setting's value; a caller in Python has the value itself."""
+    return read_word(name, word) if isinstance(word, str) else word
+
+
 def _arguments(files: list[Path], values: dict[str, Any]) -> list[str]:
     """What follows `--config_file`: the files as one list, then --id value for every value."""
-    listed = "[" + ",".join(f"'{path}'" for path in files) + "]"
-    return [listed, *(part for key, value in _decided(values).items() for part in (f"--{key}", _text(value)))]
+    listed = "[" + ",".join(repr(str(path)) for path in files) + "]"
+    return [listed, *(part for key, value in _decided(values).items() for part in (f"--{key}", as_word(value)))]
 
 
 def _decided(settings: dict[str, Any]) -> dict[str, Any]:
-    """The settings, and None for the rivals of those among them; None as an expression, for MONAI drops a bare one."""
+    """The settings as MONAI takes them: with None for the rivals of those among them, None as an expression, for MONAI
+    drops a bare one, and those that are names of its own command under their component's name."""
     rivals = (group for group in (FLAG_THRESHOLDS, MASK_RULES) if not settings.keys().isdisjoint(group))
     whole = {**{name: None for group in rivals for name in group}, **settings}
-    return {name: "$None" if value is None else value for name, value in whole.items()}
+    return {OTHER_NAMES.get(name, name): _as_monai_takes(name, value) for name, value in whole.items()}
 
 
-def _text(value: Any) -> str:
-    """A value as fire reads it: Python's own literals."""
-    return value if isinstance(value, str) else repr(value)
+def _as_monai_takes(name: str, value: Any) -> Any:
+    """None as an expression, and texts so that they stay what they are, but for those that a person wrote to be run."""
+    if value is None:
+        return "$None"
+    return value if name not in PATHS and str(value).startswith(EXPRESSIONS) else as_config(value)
 
 
 def _defaults() -> Path:
@@ -147,7 +181,13 @@ def _defaults() -> Path:
 def main() -> None:
     """The door: mistakes are told in one line."""
     tell_plainly()
-    fire.Fire({"run": run, "prepare": prepare, "status": status, "report": report, "phantom": phantom})
+    verbs = {"run": run, "prepare": prepare, "status": status, "report": report, "phantom": phantom}
+    try:
+        fire.Fire(verbs)
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever reads, such as `head`, has read enough: nothing is written at the end either
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
-import json
 import os
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterable, Sequence
-from pathlib import Path
 from types import TracebackType
 
-from monai.bundle import ConfigParser
 from monai.config import PathLike
 
 from monai_iltm.data.errors import InputError
 from monai_iltm.engines.distributed import have_met
-
-# What `python -m monai.bundle run` takes itself, beside the ids of a config.
-BUNDLE_OPTIONS = {"run_id", "init_id", "final_id", "meta_file", "config_file", "logging_file", "tracking", "args_file"}
+from monai_iltm.engines.overrides import check_overrides
 
 # How the errors begin by which our networks and inferers refuse a setting.
 REFUSALS = ("MaskedTransformer: ", "LatentPrior: ", "token_grid: ", "KDEInferer: ", "flag: ")
@@ -61,29 +54,6 @@ def require_writable(folder: PathLike) -> None:
         raise InputError(f"{folder}: output folder cannot be written ({error.strerror})") from error
 
 
-def check_overrides(arguments: Sequence[str]) -> None:
-    """Every ``--id value`` of a ``monai.bundle run`` command names something that its config files hold.
-
-    Raises InputError that names the id and the nearest known one.
-    """
-    given = [part[2:].split("=", 1) for part in arguments if part.startswith("--")]
-    options = {pair[0] for pair in given} - BUNDLE_OPTIONS
-    files = _config_files(arguments)
-    if not options or not files:
-        return
-    known = {key for path in files for key in ConfigParser.load_config_file(path)}
-    check_names({name.replace("#", "::").split("::")[0] for name in options}, {key.lstrip("+") for key in known})
-
-
-def check_names(names: Iterable[str], known: Iterable[str]) -> None:
-    """Raise InputError for the first name that is not known, with the nearest one that is."""
-    known = sorted(known)
-    for name in sorted(names):
-        if name not in known:
-            near = difflib.get_close_matches(name, known, 1)
-            raise InputError(f"no setting is called {name!r}" + (f": did you mean {near[0]!r}?" if near else ""))
-
-
 def plain_line(error: BaseException | None) -> str | None:
     """The message of the mistake that an error is, or stems from, or that another process ended; else None."""
     several = int(os.environ.get("WORLD_SIZE", "1")) > 1
@@ -94,18 +64,6 @@ def plain_line(error: BaseException | None) -> str | None:
             return f"process {os.environ.get('RANK')} ends: another process of this run did, and tells why"
         error = error.__cause__ or error.__context__
     return None
-
-
-def _config_files(arguments: Sequence[str]) -> list[str]:
-    """The value of --config_file: a path, several with commas between, or a list as Python or JSON writes it."""
-    for index, part in enumerate(arguments):
-        name, _, value = part.partition("=")
-        if name == "--config_file":
-            value = value or next(iter(arguments[index + 1 : index + 2]), "")
-            if value.startswith("["):
-                return [str(path) for path in json.loads(value.replace("'", '"'))]
-            return [value] if Path(value).is_file() else value.split(",")
-    return []
 
 
 def _tell(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

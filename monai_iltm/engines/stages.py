@@ -15,6 +15,7 @@ from monai.config import PathLike
 
 from monai_iltm.data.errors import InputError
 from monai_iltm.engines.distributed import train, trainers
+from monai_iltm.engines.overrides import as_config
 from monai_iltm.store import RoundFolder, RunFolder
 
 
@@ -120,8 +121,7 @@ def run_stage(bundle: PathLike, config: str, settings: Mapping[str, Any], **path
             meta_file=str(Path(bundle) / "configs" / "metadata.json"),
             logging_file=str(Path(bundle) / "configs" / "logging.conf"),
             workflow_type="train" if config == "train" else "infer",
-            bundle_root=str(bundle),
-            **{**told, **paths},
+            **{name: as_config(value) for name, value in {"bundle_root": str(bundle), **told, **paths}.items()},
         )
         workflow.initialize()
         workflow.run()

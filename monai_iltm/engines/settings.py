@@ -1,0 +1,229 @@
+"""What every setting may hold; a word of a command line becomes its value, or is refused in one line."""
+
+from __future__ import annotations
+
+import ast
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from monai_iltm.data.errors import InputError
+
+YES, NO = ("true", "yes", "on"), ("false", "no", "off")
+EXPRESSIONS = ("$", "@", "%")  # how a text begins that MONAI evaluates, refers or reads from a file
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a setting may hold.
+
+    form: in words, as "a number of at least 0"; example: a value as it is written on a command line.
+    optional: None is a value too.
+    """
+
+    form: str
+    example: str
+    optional: bool = False
+
+    def fits(self, value: Any) -> bool:
+        """Whether a value is of this kind."""
+        return True
+
+    def read(self, value: Any) -> Any:
+        """The value that a word means, where it means one of this kind."""
+        return value
+
+
+@dataclass(frozen=True)
+class Flag(Kind):
+    """True or False; on a command line also yes, no, on, off, in any case of letters."""
+
+    form: str = "True or False"
+    example: str = "False"
+
+    def fits(self, value: Any) -> bool:
+        return isinstance(value, bool)
+
+    def read(self, value: Any) -> Any:
+        word = str(value).lower()
+        return word in YES if word in YES + NO else value
+
+
+@dataclass(frozen=True)
+class Number(Kind):
+    """A finite number from least to most, the ends of the range left out where ``open_ends``."""
+
+    form: str = "a number"
+    example: str = "0.5"
+    least: float = -math.inf
+    most: float = math.inf
+    open_ends: bool = False
+
+    def fits(self, value: Any) -> bool:
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+            return False
+        return self.least < value < self.most if self.open_ends else self.least <= value <= self.most
+
+
+@dataclass(frozen=True)
+class Whole(Number):
+    """A whole number from least to most; 1e3 is one too."""
+
+    form: str = "a whole number of at least 1"
+    example: str = "4"
+    least: float = 1
+
+    def fits(self, value: Any) -> bool:
+        return isinstance(value, int) and super().fits(value)
+
+    def read(self, value: Any) -> Any:
+        return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+@dataclass(frozen=True)
+class Several(Kind):
+    """A list of at least ``fewest`` entries of one kind; where ``alone``, an entry without a list counts too."""
+
+    of: Kind = Number()
+    fewest: int = 1
+    alone: bool = False
+
+    def fits(self, value: Any) -> bool:
+        if not isinstance(value, (list, tuple)):
+            return self.alone and self.of.fits(value)
+        return len(value) >= self.fewest and all(self.of.fits(entry) for entry in value)
+
+    def read(self, value: Any) -> Any:
+        return [self.of.read(entry) for entry in value] if isinstance(value, (list, tuple)) else value
+
+
+@dataclass(frozen=True)
+class Range(Kind):
+    """Two finite numbers, the lower one first, or one of some words."""
+
+    form: str = "two numbers, the lower one first"
+    example: str = "[0,255]"
+    words: tuple[str, ...] = ()
+
+    def fits(self, value: Any) -> bool:
+        if value in self.words:
+            return True
+        numbers = Several("", "", of=Number())
+        return numbers.fits(value) and len(value) == 2 and value[0] < value[1]
+
+
+@dataclass(frozen=True)
+class Text(Kind):
+    """A text, or one of some words."""
+
+    form: str = "a text"
+    example: str = "a_name"
+    words: tuple[str, ...] = ()
+
+    def fits(self, value: Any) -> bool:
+        return isinstance(value, str) and (not self.words or value in self.words)
+
+
+FLAG, COUNT, SOME = Flag(), Whole(), Number("a number of at least 0", "0.5", least=0)
+NONE_OR_MORE = Whole("a whole number of at least 0", "0", least=0)
+POSITIVE = Number("a positive number", "0.002", least=0, open_ends=True)
+GIB = Number("a positive number of GiB", "8", least=0, open_ends=True)
+SHARE = Number("a number from 0 to 1", "0.5", least=0, most=1)
+INNER_GIB = Number("a positive number of GiB", "8", least=0, open_ends=True)
+SHARE = Number("a number between 0 and 1", "0.02", least=0, most=1, open_ends=True)
+BELOW_ONE = Number("a number of at least 0 and below 1", "0.1", least=0, most=1 - 1e-9)
+COUNTS = Several("a list of whole numbers", "[128,128]", of=COUNT)
+
+
+def _all(kind: Kind, names: str) -> dict[str, Kind]:
+    return dict.fromkeys(names.split(), kind)
+
+
+def _or_none(kind: Kind) -> Kind:
+    """The same kind, or None."""
+    fields = {**vars(kind), "form": f"{kind.form}, or None", "optional": True}
+    return type(kind)(**fields)
+
+
+KINDS: dict[str, Kind] = {
+    **_all(FLAG, "skip_bad check_data resize amp vqvae_augment paper_masking warm_start bracket side_by_side"),
+    **_all(FLAG, "allow_outside"),
+    **_all(COUNT, "image_channels vqvae_residual_layers num_codes code_features vqvae_epochs vqvae_batch_size"),
+    **_all(COUNT, "prior_width prior_depth prior_heads groups prior_epochs prior_batch_size draws decodes looks"),
+    **_all(COUNT, "at_once max_rounds val_interval processes"),
+    **_all(_or_none(COUNT), "first_prior_epochs"),
+    **_all(Whole("a whole number from 0 to 4294967295", "1000", least=0, most=2**32 - 1), "seed"),
+    **_all(Whole("2 or 3", "2", least=2, most=3), "spatial_dims"),
+    **_all(NONE_OR_MORE, "augmented_versions"),
+    **_all(COUNTS, "image_size vqvae_widths"),
+    **_all(Several("a list of axes", "[0]", of=NONE_OR_MORE, fewest=0), "augment_flip_axes"),
+    **_all(Several("a number of at least 0, or a list of them", "3.0", of=SOME, alone=True), "augment_shift"),
+    **_all(Several("a list of positive numbers", "[1.0]", of=POSITIVE), "levels"),
+    **_all(_or_none(Several("a list of positive numbers", "[4,4,6]", of=POSITIVE)), "spacing"),
+    **_all(POSITIVE, "vqvae_learning_rate prior_learning_rate prior_adamw_learning_rate bandwidth_floor"),
+    **_all(GIB, "max_read_gib"),
+    **_all(_or_none(GIB), "memory_gib"),
+    **_all(SOME, "vqvae_learning_rate_end spectral_weight prior_weight_decay augment_rotation"),
+    **_all(SOME, "blur keep_gib tolerance"),
+    **_all(SHARE, "cache_rate settled_overlap"),
+    **_all(BELOW_ONE, "head_dropout prior_dropout augment_scale augment_gain flag_decay"),
+    **_all(INNER_SHARE, "false_alarm"),
+    **_all(_or_none(INNER_SHARE), "mask_share alpha threshold"),
+    **_all(_or_none(POSITIVE), "mask_density threshold_times_uniform"),
+    **_all(Number("a number above 0 and at most 1", "0.5", least=1e-9, most=1), "pool_cut"),
+    **_all(_or_none(Number()), "surprise_threshold label_threshold label_ignore"),
+    **_all(_or_none(Range()), "expected_range"),
+    "intensity_range": Range("two numbers, the lower one first, 'median' or None", "[0,255]", True, ("median",)),
+    "order": Text("'any' or 'raster'", "any", words=("any", "raster")),
+    "pool_mode": Text("'area' or 'max'", "area", words=("area", "max")),
+    **_all(_or_none(Text()), "category tracking"),
+    **_all(Text("a path", "./a_folder"), "dataset_dir output_dir bundle_root weights vqvae_weights stage_name"),
+    **_all(_or_none(Text("a path", "./a_file")), "datalist start_weights token_store"),
+    "orientation": _or_none(Text("three letters of R, L, A, P, S, I", "RAS")),
+}
+
+
+def read_word(name: str, word: str) -> Any:
+    """The value that a word of a command line gives a setting; texts that MONAI evaluates stay as they are.
+
+    Raises InputError where it is not of the setting's kind.
+    """
+    kind = KINDS.get(name, Kind("", ""))
+    if word.startswith(EXPRESSIONS):
+        return word
+    if kind.optional and word.lower() in ("none", "null"):
+        return None
+    if isinstance(kind, Text):
+        value: Any = word.strip("'\"") if kind.words else word
+    else:
+        value = kind.read(_literal(word))
+    require(name, value, word)
+    return value
+
+
+def require(name: str, value: Any, written: Any = None) -> None:
+    """Raise InputError, with a value that would do, where a setting's value is not of its kind."""
+    kind = KINDS.get(name)
+    if kind is None or (value is None and kind.optional) or _is_expression(value) or kind.fits(value):
+        return
+    shown = value if written is None else written
+    raise InputError(f"{name} is {kind.form}, found {shown!r}: write it as in --{name} {kind.example}")
+
+
+def require_all(values: Mapping[str, Any], names: Iterable[str] | None = None) -> None:
+    """`require` for every setting of a config, or for those named."""
+    for name in sorted(values if names is None else set(names) & set(values)):
+        require(name, values[name])
+
+
+def _is_expression(value: Any) -> bool:
+    return isinstance(value, str) and value.startswith(EXPRESSIONS)
+
+
+def _literal(word: str) -> Any:
+    """A Python literal's value; another word is a text. Comments are none: "#2" ends no word."""
+    try:
+        return word if "#" in word else ast.literal_eval(word.strip())
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return word
