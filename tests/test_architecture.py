@@ -105,6 +105,36 @@ def scripts_are_no_package(project: Path) -> Iterator[str]:
         yield f"{path.relative_to(project)}: scripts must not be a package"
 
 
+def no_name_twice(project: Path) -> Iterator[str]:
+    """A package that exports what bears a submodule's name: whoever asks for the path finds one today, one tomorrow.
+
+    Where what is exported is the submodule itself, there is one thing, and one name.
+    """
+    for path, _, tree in sources(project):
+        if path.name == "__init__.py":
+            package = ".".join(path.parent.parts)
+            for name, origin in sorted(exported(path, tree)):
+                if is_module(project / path.parent / name) and origin != f"{package}.{name}":
+                    yield f"{path}: {name} is the name of a submodule too"
+
+
+def exported(path: Path, tree: ast.Module) -> Iterator[tuple[str, str]]:
+    """Every name that a file binds at its top, and where it comes from; what it defines comes from nowhere."""
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom):
+            origins = [name for _, name in imported(path, ast.Module([node], []))]
+            yield from ((alias.asname or alias.name, name) for alias, name in zip(node.names, origins, strict=True))
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+            yield node.name, ""
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            yield from ((target.id, "") for target in targets if isinstance(target, ast.Name))
+
+
+def is_module(path: Path) -> bool:
+    return path.with_suffix(".py").is_file() or (path / "__init__.py").is_file()
+
+
 def nothing_unsafe(project: Path) -> Iterator[str]:
     for path, _, tree in sources(project):
         for line, name in imported(path, tree):
@@ -136,6 +166,7 @@ RULES: list[Rule] = [
     no_circles,
     files_are_short,
     scripts_are_no_package,
+    no_name_twice,
     nothing_unsafe,
 ]
 BREACHES = [
@@ -161,6 +192,12 @@ BREACHES = [
     (no_circles, "monai_iltm/data/a.py", "import monai_iltm.store", "circle: "),
     (files_are_short, "monai_iltm/ops/a.py", "\n" * 251, "251 lines"),
     (scripts_are_no_package, "scripts/__init__.py", "", "must not be a package"),
+    (no_name_twice, "monai_iltm/ops/__init__.py", "from monai_iltm.ops.good import good", "good is the name of"),
+    (no_name_twice, "monai_iltm/ops/__init__.py", "from .good import fine as good", "good is the name of"),
+    (no_name_twice, "monai_iltm/ops/__init__.py", "def good():\n    pass", "good is the name of"),
+    (no_name_twice, "monai_iltm/ops/__init__.py", "good: int = 3", "good is the name of"),
+    (no_name_twice, "monai_iltm/__init__.py", "store = None", "store is the name of"),
+    (no_name_twice, "monai_iltm/__init__.py", "ops = None", "ops is the name of"),
     (nothing_unsafe, "monai_iltm/data/a.py", "import pickle", "import of pickle"),
     (nothing_unsafe, "monai_iltm/data/a.py", "from torch import load", "import of torch.load"),
     (nothing_unsafe, "monai_iltm/data/a.py", "eval('1')", "eval()"),
@@ -172,6 +209,7 @@ BREACHES = [
 GOOD = {
     "scripts/demo.py": "",
     "monai_iltm/__init__.py": "__version__ = '0'",
+    "monai_iltm/ops/__init__.py": "from . import good\nfrom .good import pack",
     "monai_iltm/ops/good.py": "import math\nimport torch.nn.functional as F\nfrom .tokens import pack",
     "monai_iltm/networks/good.py": "from monai.networks import b\nfrom monai_iltm.ops.good import c",
     "monai_iltm/store.py": "from monai_iltm import __version__\nfrom monai_iltm.data.errors import InputError",

@@ -14,7 +14,7 @@ from monai_iltm.data.images import ImageFile, read_image
 from monai_iltm.engines.distributed import barrier, is_main
 from monai_iltm.metrics import image_auroc, pixel_figures
 from monai_iltm.store import ResultFolder
-from monai_iltm.transforms.preprocessing import scale_intensity
+from monai_iltm.transforms.preprocess import scale_intensity
 
 Maps = dict[str, np.ndarray]  # by case id
 

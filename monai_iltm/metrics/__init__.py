@@ -1,6 +1,5 @@
 """Figures of merit: exact, on [B, 1, *S] maps and bool masks, and the same over MONAI's cumulative interface."""
 
-from monai_iltm.metrics.aupro import aupro, pro_curve
 from monai_iltm.metrics.cases import MetricError
 from monai_iltm.metrics.cumulative import (
     BestDice,
@@ -10,6 +9,7 @@ from monai_iltm.metrics.cumulative import (
     PixelAveragePrecision,
     PixelMetric,
 )
+from monai_iltm.metrics.overlap import aupro, pro_curve
 from monai_iltm.metrics.pixel import (
     auroc,
     average_precision,

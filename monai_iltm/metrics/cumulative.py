@@ -10,8 +10,8 @@ import torch
 from monai.metrics import CumulativeIterationMetric
 from monai.utils import evenly_divisible_all_gather
 
-from monai_iltm.metrics.aupro import aupro
 from monai_iltm.metrics.cases import MetricError
+from monai_iltm.metrics.overlap import aupro
 from monai_iltm.metrics.pixel import auroc, average_precision, best_dice, best_dice_per_case
 
 

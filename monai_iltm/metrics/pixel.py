@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from monai_iltm.metrics.aupro import aupro
 from monai_iltm.metrics.cases import Array, Cases, MetricError, as_cases, as_scores, pooled, require_both, to_numpy
+from monai_iltm.metrics.overlap import aupro
 from monai_iltm.metrics.ranking import descending
 
 

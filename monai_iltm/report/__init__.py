@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from monai_iltm.report.page import write_report
-from monai_iltm.report.status import status
+from monai_iltm.report.progress import status
 
 __all__ = ["status", "write_report"]

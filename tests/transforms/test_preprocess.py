@@ -14,7 +14,7 @@ from monai_iltm.data.checks import check_cases
 from monai_iltm.data.errors import InputError
 from monai_iltm.data.images import read_image, write_image
 from monai_iltm.transforms import ToImageGridd, preprocessing
-from monai_iltm.transforms.preprocessing import scale_intensity
+from monai_iltm.transforms.preprocess import scale_intensity
 
 RANGE = (0, 255)
 KINDS = [("picture", (13, 18), 1), ("colour", (18, 13), 3), ("flat", (13, 18), 1), ("volume", (9, 12, 7), 1)]

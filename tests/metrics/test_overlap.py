@@ -9,7 +9,7 @@ from pyaupro import PerRegionOverlap
 from scipy import ndimage
 
 from monai_iltm.metrics import MetricError, aupro, pro_curve
-from monai_iltm.metrics.aupro import area_up_to
+from monai_iltm.metrics.overlap import area_up_to
 
 
 def random_cases(seed: int, shape: tuple[int, ...], cases: int = 3, levels: int = 0) -> tuple[np.ndarray, np.ndarray]:
