@@ -16,6 +16,25 @@ from monai_iltm.data.errors import InputError
 from monai_iltm.data.layouts import folder_cases, manifest_cases
 from monai_iltm.data.tree import require_folder
 
+TRUTH_RULE = ("label_threshold", "label_ignore")
+SPLITS = ("training", "testing", "testing_apart", "clean")
+
+
+class NoCases(Sequence[dict[str, Any]]):
+    """The cases of a folder that is not there: none, so that a bundle can be looked at before its data is there.
+
+    Raises InputError, with the folder's name, once a case is wanted.
+    """
+
+    def __init__(self, folder: PathLike) -> None:
+        self.folder = folder
+
+    def __len__(self) -> int:
+        return 0
+
+    def __getitem__(self, index: Any) -> Any:
+        raise InputError(f"{self.folder}: folder not found")
+
 
 def read_datalist(dataset_dir: PathLike, datalist: PathLike | None = None) -> dict[str, Any]:
     """The datalist in a file, or, without one, that of the folder's own layout (manifest.csv, datalist.json, tree).
@@ -42,8 +61,10 @@ def load_cases(
     skip_bad: bool = False,
     fewest: int = 1,
     limits: Mapping[str, Any] | None = None,
-) -> list[dict[str, Any]]:
-    """The cases of one or several splits, each with its "split" and whole paths.
+    truth: Mapping[str, Any] | None = None,
+) -> Sequence[dict[str, Any]]:
+    """The cases of one or several splits, each with its "split" and whole paths; of a folder that is not there,
+    ``NoCases``.
 
     Images, labels and locked regions lie in dataset_dir, masks beside the datalist.
 
@@ -55,12 +76,15 @@ def load_cases(
         skip_bad: leave out cases with problems instead, and print them.
         fewest: cases needed.
         limits: what every image is held to, see `image_limits`.
+        truth: how labels are read, see `with_truth_rule`.
 
     Raises:
         InputError: bad cases, or too few of them.
     """
     names = [split] if isinstance(split, str) else list(split)
-    content = read_datalist(dataset_dir, datalist)
+    if not Path(dataset_dir).exists():
+        return NoCases(dataset_dir)
+    content = with_truth_rule(read_datalist(dataset_dir, datalist), truth or {})
     cases = list(_once(content, names))
     root = Path(dataset_dir).resolve()
     beside = Path(datalist).resolve().parent if datalist else root
@@ -74,6 +98,18 @@ def load_cases(
     if len(whole) < fewest:
         raise InputError(f"{dataset_dir}: {len(whole)} cases in {', '.join(names)}, at least {fewest} needed")
     return whole
+
+
+def with_truth_rule(content: dict[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The datalist, with "label_threshold" and "label_ignore" of the settings, where they are given, in every entry
+    with a label that has none of its own; ``truth.read_mask`` goes by them."""
+    rule = {name: settings[name] for name in TRUTH_RULE if settings.get(name) is not None}
+    if not rule:
+        return content
+    return {
+        name: [{**rule, **entry} if entry.get("label") else entry for entry in part] if name in SPLITS else part
+        for name, part in content.items()
+    }
 
 
 def _once(content: dict[str, Any], names: Sequence[str]) -> Iterator[dict[str, Any]]:
@@ -96,6 +132,6 @@ def image_dataset(
     plain = EnsureTyped(["image"], track_meta=False)
     steps: list[Any] = [transform, SelectItemsd(["image"]), plain]
     whole = Compose([*steps, augmentation, plain] if augmentation is not None else steps).flatten()
-    if cache_rate == 0:
+    if cache_rate == 0 or not len(data):
         return Dataset(data, whole)
     return CacheDataset(data, whole, cache_rate=cache_rate, num_workers=None, progress=False)

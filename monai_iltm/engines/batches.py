@@ -28,12 +28,12 @@ class GlobalBatches(Sampler[list[int]]):
         count: cases; batch_size: of the global batch, a multiple of the number of processes; seed.
 
     Raises:
-        InputError: no case, or a batch size that does not divide among the processes.
+        InputError: a batch size that does not divide among the processes, and, once a batch is wanted, no case.
     """
 
     def __init__(self, count: int, batch_size: int, seed: int = 0) -> None:
-        if count < 1 or batch_size < 1:
-            raise InputError(f"at least one case and a batch of one, found {count} and {batch_size}")
+        if batch_size < 1:
+            raise InputError(f"a batch holds at least one case, found {batch_size}")
         require_shares(batch_size, idist.get_world_size())
         self.count, self.batch_size, self.seed, self.epoch = count, batch_size, seed, 0
 
@@ -45,6 +45,8 @@ class GlobalBatches(Sampler[list[int]]):
         return -(-self.count // self.batch_size)
 
     def __iter__(self) -> Iterator[list[int]]:
+        if not self.count:
+            raise InputError("there is no case to train with")
         generator = torch.Generator().manual_seed(self.seed + 1_000_003 * self.epoch)
         order = torch.randperm(self.count, generator=generator)
         order = order.repeat(-(-len(self) * self.batch_size // self.count))[: len(self) * self.batch_size]

@@ -11,7 +11,7 @@ from typing import Any
 
 from monai.config import PathLike
 
-from monai_iltm.data.cases import read_datalist
+from monai_iltm.data.cases import read_datalist, with_truth_rule
 from monai_iltm.data.checks import require_sound
 from monai_iltm.data.contamination import sha256
 from monai_iltm.data.documents import read_json, write_csv, write_json
@@ -29,6 +29,8 @@ FREE = (
     "tolerance",
     "settled_overlap",
     "skip_bad",
+    "allow_outside",
+    "max_read_gib",
     "expected_range",
     "bracket",
     "tracking",
@@ -60,7 +62,7 @@ def begin_run(
     run = RunFolder(Path(output_dir))
     if is_main():
         require_writable(output_dir)
-        datalist = layout(dataset_dir)
+        datalist = with_truth_rule(layout(dataset_dir), settings)
         _require_no_masks(datalist)
         sound, problems = require_sound(datalist, dataset_dir, skip_bad, **(limits or {}))
         if problems:

@@ -11,6 +11,7 @@ from types import TracebackType
 from monai.config import PathLike
 
 from monai_iltm.data.errors import InputError
+from monai_iltm.data.tree import require_folder
 from monai_iltm.engines.distributed import have_met
 from monai_iltm.engines.overrides import check_overrides
 
@@ -42,6 +43,14 @@ def open_door(output_dir: PathLike | None = None) -> None:
 def tell_plainly() -> None:
     """From now on a user's mistake that ends the program is printed as one line; all else keeps its traceback."""
     sys.excepthook = _tell
+
+
+def require_inputs(dataset_dir: PathLike, *weights: PathLike) -> None:
+    """Raise InputError where the folder of images or a weight file is not there: first thing in a config's ``run``."""
+    require_folder(dataset_dir)
+    for path in weights:
+        if not os.path.isfile(path):
+            raise InputError(f"{path}: weight file not found")
 
 
 def require_writable(folder: PathLike) -> None:

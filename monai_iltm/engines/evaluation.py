@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 from monai.config import PathLike
 
+from monai_iltm.data.cases import TRUTH_RULE
 from monai_iltm.data.documents import read_csv, write_json
 from monai_iltm.data.images import ImageFile, read_image
+from monai_iltm.data.truth import read_mask
 from monai_iltm.engines.distributed import barrier, is_main
 from monai_iltm.metrics import image_auroc, pixel_figures
 from monai_iltm.store import ResultFolder
-from monai_iltm.transforms.preprocess import scale_intensity
+from monai_iltm.transforms import scale_intensity
 
 Maps = dict[str, np.ndarray]  # by case id
 
@@ -91,9 +93,10 @@ def all_figures(
 
 
 def truth_of(case: dict[str, Any]) -> np.ndarray:
-    """Truth of a case with a label or known to be normal: bool [*S]."""
+    """Truth of a case with a label or known to be normal: bool [*S]; what the label tells to ignore is masked."""
     if case.get("label"):
-        return read_image(case["label"]).array > 0
+        truth = read_mask(case["label"], *(case.get(name) for name in TRUTH_RULE))
+        return truth.array if truth.ignored is None else np.ma.array(truth.array, mask=truth.ignored)
     file = read_image(case["image"])
     return np.zeros(file.array.shape[: _space(file)], dtype=bool)
 

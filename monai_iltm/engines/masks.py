@@ -14,10 +14,13 @@ from monai.transforms import Compose
 from monai.utils import convert_to_tensor
 from torch import Tensor
 
+from monai_iltm.data.cases import TRUTH_RULE
 from monai_iltm.data.checks import shown_path
 from monai_iltm.data.documents import write_json
 from monai_iltm.data.errors import InputError
-from monai_iltm.data.images import mask_suffix, read_image, write_image
+from monai_iltm.data.files import grid_difference
+from monai_iltm.data.images import image_grid, mask_suffix, read_image, write_image
+from monai_iltm.data.truth import read_mask
 from monai_iltm.engines.distributed import gathered, own_share
 from monai_iltm.ops.tokens import pool_mask
 from monai_iltm.store import ResultFolder, RoundFolder
@@ -80,10 +83,28 @@ def make_masks(folder: RoundFolder, cases: Sequence[dict[str, Any]], limit: floa
         name = f"{case['case']}{mask_suffix(case['image'])}"
         if not (folder.masks / name).is_file():
             file = read_image(ResultFolder(folder.maps).require(case["case"], "surprise"))
-            write_image(folder.masks / name, _locked(case, file.array > limit), file.affine)
+            write_image(folder.masks / name, _locked(case, file.array > limit), like=case["image"])
         image = shown_path(case["image"], root)
         entries.append({"case": case["case"], "image": image, "mask": f"{folder.masks.name}/{name}"})
     write_json(folder.datalist, {"training": entries})
+
+
+def require_own_grid(folder: RoundFolder, cases: Sequence[dict[str, Any]]) -> None:
+    """Hold a round's masks, which somebody may have edited, to their images' grids, and read each of them once.
+
+    Raises InputError, with the case and the file, for a mask that is not there, not to be read, neither black nor white
+    throughout, or not on its image's grid.
+    """
+    for case in cases:
+        path = folder.mask(case["case"])
+        if path is None:
+            raise InputError(f"{folder.path}: the mask of case {case['case']} is gone")
+        mask = read_mask(path)
+        if difference := grid_difference((mask.array.shape, mask.affine), image_grid(case["image"])):
+            raise InputError(
+                f"{case['case']}: the mask {path} is not on the grid of its image: {difference}; save it on that grid, "
+                "or remove the round's masks to have them made anew"
+            )
 
 
 def lock_masks(folder: RoundFolder, cases: Sequence[dict[str, Any]]) -> None:
@@ -91,10 +112,10 @@ def lock_masks(folder: RoundFolder, cases: Sequence[dict[str, Any]]) -> None:
     for case in cases:
         path = folder.mask(case["case"])
         if path and any(case.get(key) for key in LOCKS):
-            file = read_image(path)
-            locked = _locked(case, file.array > 0)
-            if (locked != (file.array > 0)).any():
-                write_image(path, locked, file.affine)
+            mask = read_mask(path).array
+            locked = _locked(case, mask)
+            if (locked != mask).any():
+                write_image(path, locked, like=case["image"])
 
 
 def suspect_tokens(
@@ -106,12 +127,19 @@ def suspect_tokens(
     """
 
     def pooled(case: dict[str, Any]) -> Tensor:
-        item = preprocessing({key: case[key] for key in ("case", "image", "mask") if key in case})
+        item = preprocessing({key: case[key] for key in ("case", "image", "mask", *TRUTH_RULE) if key in case})
         if "mask" not in item:
             return torch.zeros(tuple(grid), dtype=torch.bool)
         return pool_mask(convert_to_tensor(item["mask"], track_meta=False)[None] > 0, grid, mode, cut)[0]
 
     return torch.stack(gathered([pooled(case) for case in own_share(list(cases))]))
+
+
+def truth_as_mask(case: dict[str, Any]) -> dict[str, Any]:
+    """A case whose mask is its label, to be read by the label's own rule; without a label, a case without mask."""
+    names = ("case", "image", *TRUTH_RULE)
+    known = {name: case[name] for name in names if name in case}
+    return {**known, "mask": case["label"]} if case.get("label") else known
 
 
 def agreement(suspect: Tensor, other: Tensor) -> float:
@@ -131,8 +159,8 @@ def against_truth(suspect: Tensor, truth: Tensor) -> dict[str, float]:
 def _locked(case: dict[str, Any], mask: np.ndarray) -> np.ndarray:
     for key, value in LOCKS.items():
         if case.get(key):
-            region = read_image(case[key]).array
+            region = read_mask(case[key]).array
             if region.shape != mask.shape:
                 raise InputError(f"{case['case']}: {key} {region.shape} is not on the image's grid {mask.shape}")
-            mask = np.where(region > 0, value, mask)
+            mask = np.where(region, value, mask)
     return mask

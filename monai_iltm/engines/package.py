@@ -10,9 +10,10 @@ from typing import Any
 from monai.config import PathLike
 
 from monai_iltm.data.documents import read_json, write_json
+from monai_iltm.data.intensities import summary_of
 from monai_iltm.engines.distributed import is_main
 from monai_iltm.engines.rules import FLAG_THRESHOLDS
-from monai_iltm.store import RoundFolder, RunFolder
+from monai_iltm.store import ResultFolder, RoundFolder, RunFolder
 
 
 def package_bundle(run: RunFolder, source: PathLike, settings: Mapping[str, Any]) -> None:
@@ -30,6 +31,7 @@ def package_bundle(run: RunFolder, source: PathLike, settings: Mapping[str, Any]
     shutil.copytree(source, temporary, ignore=shutil.ignore_patterns("models", "__pycache__"))
     config = read_json(temporary / "configs" / "inference.json")
     told = {**settings, **_flags(folder, settings), "surprise_threshold": threshold}
+    told["training_intensities"] = _intensities(folder)
     own = {key for key, value in config.items() if not isinstance(value, str) or not value.startswith(("$", "@"))}
     fixed = {"imports", "bundle_root", "dataset_dir", "output_dir", "datalist", "split", "check_data", "stage_name"}
     config |= {key: told[key] for key in own - fixed if key in told}
@@ -54,6 +56,13 @@ def _flags(folder: RoundFolder, settings: Mapping[str, Any]) -> dict[str, float]
     """The flag threshold as the round used it: it may fall from round to round."""
     record = read_json(folder.record)
     return {name: record[name] for name in FLAG_THRESHOLDS if settings.get(name) is not None}
+
+
+def _intensities(folder: RoundFolder) -> dict[str, list[float]]:
+    """The range of the training images' intensities, which the bundle holds new images against."""
+    maps = ResultFolder(folder.maps)
+    records = [read_json(maps.record(case)) for case in maps.cases()]
+    return summary_of(record for record in records if "mean" in record)
 
 
 def _describe(path: Path, settings: Mapping[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ class PriorObjective(nn.Module):
 @torch.no_grad()
 def encode_cases(
     network: LatentPrior,
-    cases: list[dict[str, Any]],
+    cases: Sequence[dict[str, Any]],
     preprocessing: Compose,
     device: torch.device,
     augmentation: Compose | None = None,
@@ -60,10 +61,12 @@ def encode_cases(
 
     Raises InputError where the images have one and the same tokens: the VQ-VAE has collapsed.
     """
+    if not len(cases):
+        return []
     network = network.to(device).eval()
     grid = network.transformer.grid
     entries = []
-    own, hidden = own_share(cases), not draws_bars()
+    own, hidden = own_share(list(cases)), not draws_bars()
     for case in tqdm(own, "encoding", unit="case", leave=False, disable=hidden, mininterval=redraw_seconds()):
         name = str(case.get("case", case["image"]))
         path = None if store is None else Path(store) / f"{name}.pt"
@@ -89,8 +92,15 @@ def encode_cases(
     return [entry for case in cases_entries for entry in case]
 
 
-def load_start(network: LatentPrior, vqvae_weights: PathLike, start_weights: PathLike | None = None) -> None:
-    """The VQ-VAE's weights from stage 1, and, for a warm start, everything from an earlier round's model."""
+def load_start(
+    network: LatentPrior, vqvae_weights: PathLike, start_weights: PathLike | None = None, required: bool = True
+) -> None:
+    """The VQ-VAE's weights from stage 1, and, for a warm start, everything from an earlier round's model.
+
+    required: False leaves the network as it is where stage 1 has left nothing yet.
+    """
+    if not required and not Path(vqvae_weights).is_file():
+        return
     load_weights(network.vqvae, vqvae_weights)
     if start_weights is not None:
         load_weights(network, start_weights)

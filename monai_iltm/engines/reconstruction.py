@@ -16,7 +16,7 @@ from monai_iltm.data.documents import read_json, write_csv, write_json
 from monai_iltm.data.images import read_image
 from monai_iltm.engines.distributed import barrier, is_main
 from monai_iltm.store import ResultFolder
-from monai_iltm.transforms.preprocess import scale_intensity
+from monai_iltm.transforms import scale_intensity
 
 SMALLEST_ERROR = 1e-10  # of intensities in [0, 1]: a perfect copy has 100 dB, not infinitely many
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,12 @@ from monai_iltm.engines.masks import (
     agreement,
     lock_masks,
     make_masks,
+    require_own_grid,
     surprise_limit,
     surprise_maps,
     surprise_quantile,
     suspect_tokens,
+    truth_as_mask,
 )
 from monai_iltm.engines.rules import Rules, require_possible
 from monai_iltm.engines.scoring import forget_others
@@ -53,6 +55,7 @@ class IterativeWorkflow(Engine):
         preprocessing: geometry of the stages, with "mask"; grid: cells per axis.
         rules: of masking and stopping; max_epochs: rounds at most.
         handlers: objects with ``attach(engine)``.
+        plan: the settings as they fit into memory, asked for when the rounds begin.
 
     Raises InputError for settings that a later stage, after hours, would refuse.
     """
@@ -67,12 +70,14 @@ class IterativeWorkflow(Engine):
         rules: Rules,
         max_epochs: int,
         handlers: Sequence[Any] = (),
+        plan: Callable[[], Mapping[str, Any]] | None = None,
     ) -> None:
         super().__init__(lambda engine, index: self._round(index))
         require_possible(settings)
         self.folder, self.settings = run, dict(settings)
         self.stages = Stages(run, bundles, settings, rules.warm_start)
         self.preprocessing, self.grid, self.rules, self.max_rounds = preprocessing, tuple(grid), rules, max_epochs
+        self.plan = plan
         self.register_events(*RoundEvents)
         self.add_event_handler(Events.EPOCH_COMPLETED, self._end)
         for handler in handlers:
@@ -80,6 +85,8 @@ class IterativeWorkflow(Engine):
 
     def run(self, *_: Any, **__: Any) -> Any:
         """All rounds that are still to be done; returns ignite's state."""
+        if self.plan is not None:
+            self.settings = self.stages.settings = dict(self.plan())
         self.stages.train_vqvae()
         done = [masked_in(read_json(folder.record)) for folder in self.folder.rounds()]
         for folder in self.folder.rounds():
@@ -92,10 +99,12 @@ class IterativeWorkflow(Engine):
     def _round(self, _: Any) -> dict[str, Any]:
         folder = self.folder.round(self.state.epoch - 1)
         if folder.index and is_main():
-            lock_masks(self.folder.round(folder.index - 1), self.cases("training"))
+            before = self.folder.round(folder.index - 1)
+            require_own_grid(before, self.cases("training"))
+            lock_masks(before, self.cases("training"))
         barrier()
-        before = self.folder.round(folder.index - 1).datalist if folder.index else self.folder.datalist
-        self.stages.train_round(Prior(folder, before))
+        datalist = self.folder.round(folder.index - 1).datalist if folder.index else self.folder.datalist
+        self.stages.train_round(Prior(folder, datalist))
         self.fire_event(RoundEvents.PRIOR_TRAINED)
         self.score(folder, folder.maps, "training", kinds=["surprise"])
         self.fire_event(RoundEvents.TRAINING_SCORED)
@@ -138,7 +147,7 @@ class IterativeWorkflow(Engine):
                     (folder.test / name).rename(folder.path / name)
         barrier()
 
-    def cases(self, split: str) -> list[dict[str, Any]]:
+    def cases(self, split: str) -> Sequence[dict[str, Any]]:
         """The run's cases of a split, whole paths."""
         return load_cases(self.settings["dataset_dir"], split, self.folder.datalist, check=False, fewest=0)
 
@@ -150,7 +159,7 @@ class IterativeWorkflow(Engine):
             make_masks(folder, training, limit, self.settings["dataset_dir"])
         barrier()
         suspect = self._suspect(folder)
-        truth = self._pool([{**case, "mask": case.get("label")} for case in training])
+        truth = self._pool([truth_as_mask(case) for case in training])
         earlier = [self.folder.round(index) for index in range(folder.index)]
         overlaps = [agreement(suspect, self._suspect(other)) for other in reversed(earlier[-2:])]
         now = Masked(int(suspect.sum()), suspect.numel(), *overlaps)
@@ -183,12 +192,11 @@ class IterativeWorkflow(Engine):
         return verdict
 
     def _suspect(self, folder: RoundFolder) -> Tensor:
-        masks = {case["case"]: str(folder.mask(case["case"])) for case in self.cases("training")}
-        return self._pool([{**case, "mask": masks[case["case"]]} for case in self.cases("training")])
+        cases = [{name: case[name] for name in ("case", "image")} for case in self.cases("training")]
+        return self._pool([{**case, "mask": str(folder.mask(case["case"]))} for case in cases])
 
     def _pool(self, cases: Sequence[dict[str, Any]]) -> Tensor:
-        known = [{key: value for key, value in case.items() if value} for case in cases]
-        return suspect_tokens(known, self.preprocessing, self.grid, self.rules.pool_mode, self.rules.pool_cut)
+        return suspect_tokens(cases, self.preprocessing, self.grid, self.rules.pool_mode, self.rules.pool_cut)
 
     def _calibrate(self, folder: RoundFolder) -> None:
         """The threshold of deployed masks: the surprise that a stated share of the training voxels exceeds."""

@@ -27,7 +27,7 @@ from monai_iltm.store import ResultFolder, RoundFolder
 
 def pending_cases(
     cases: Sequence[dict[str, Any]], output_dir: PathLike, weights: PathLike, settings: Mapping[str, Any] | None = None
-) -> list[dict[str, Any]]:
+) -> Sequence[dict[str, Any]]:
     """The cases that have no result in the folder yet; the same on every rank, and none of them claimed.
 
     The largest image file is first, as it tends to take longest: what is left at the end, when some processes are idle
@@ -37,6 +37,8 @@ def pending_cases(
 
     Raises InputError where the folder holds results of other weights or settings, which would stand for those of these.
     """
+    if not len(cases):
+        return cases
     results = ResultFolder(Path(output_dir))
     source = json.loads(json.dumps({"weights": sha256(weights), **(settings or {})}))
     if results.cases() and results.source.is_file():
@@ -82,9 +84,13 @@ class UnclaimedCases(Sampler[int]):
             yield index
 
 
-def prepare_network(network: LatentPrior, weights: PathLike, device: torch.device) -> None:
-    """Load the pair's weights and make it ready to be asked. Raises InputError for a missing weight file."""
-    load_weights(network, weights)
+def prepare_network(network: LatentPrior, weights: PathLike, device: torch.device, required: bool = True) -> None:
+    """Load the pair's weights and make it ready to be asked.
+
+    Raises InputError for a missing weight file, where it is ``required``; else the network stays untrained.
+    """
+    if required or Path(weights).is_file():
+        load_weights(network, weights)
     network.to(device).eval()
 
 
@@ -176,4 +182,5 @@ def _row(results: ResultFolder, case: str, threshold: float | None) -> dict[str,
     surprise = read_image(results.require(case, "surprise")).array
     above = np.maximum(surprise - (threshold or 0.0), 0.0).sum(dtype=np.float64)
     scores = {"image_score_surprise": float(above), "image_score_tokens": record["token_score"]}
-    return {"case": case, **scores, "suspect_share": record["suspect_share"], "seconds": record["seconds"]}
+    row = {"case": case, **scores, "suspect_share": record["suspect_share"], "seconds": record["seconds"]}
+    return row | ({"warning": record["warning"]} if "warning" in record else {})

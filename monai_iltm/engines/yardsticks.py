@@ -16,6 +16,7 @@ from monai_iltm.data.documents import write_json
 from monai_iltm.data.weights import load_weights
 from monai_iltm.engines.distributed import barrier, is_main
 from monai_iltm.engines.evaluation import all_figures, truth_of
+from monai_iltm.engines.masks import truth_as_mask
 from monai_iltm.engines.rounds import IterativeWorkflow
 from monai_iltm.engines.stages import Prior
 from monai_iltm.inferers import ResidualInferer
@@ -73,8 +74,7 @@ class Yardsticks:
         if any(case.get("label") for case in training):
             oracle = run.bracket("oracle")
             if is_main():
-                kept = [{k: case[k] for k in ("case", "image")} | _mask(case) for case in training]
-                write_json(oracle.datalist, {"training": kept})
+                write_json(oracle.datalist, {"training": [truth_as_mask(case) for case in training]})
             barrier()
             priors.append(Prior(oracle, oracle.datalist))
         return priors
@@ -108,10 +108,6 @@ def _known(workflow: IterativeWorkflow) -> list[dict[str, Any]]:
     """The test cases whose truth is known, where an anomaly is among them; else none."""
     known = [case for case in workflow.cases("testing") if case.get("label") or case.get("normal")]
     return known if any(case.get("label") for case in known) else []
-
-
-def _mask(case: dict[str, Any]) -> dict[str, str]:
-    return {"mask": case["label"]} if case.get("label") else {}
 
 
 def _robust_z(images: Sequence[Tensor]) -> Callable[[Tensor], Tensor]:

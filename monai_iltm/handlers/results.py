@@ -19,6 +19,8 @@ from monai_iltm.data.images import is_volume, write_image
 from monai_iltm.handlers.epochs import draws_bars, redraw_seconds
 from monai_iltm.store import ResultFolder, result_name
 
+INTENSITIES = ("lowest", "mean", "highest")  # of the image, as the preprocessing found them
+
 
 class SaveResults:
     """Writes every case's results after its iteration, its record last: a case is done if its record exists.
@@ -50,11 +52,11 @@ class SaveResults:
         state: Any = engine.state  # MONAI has decollated both into lists of cases
         seconds = (time.monotonic() - self.began) / len(state.output)
         for item, result in zip(state.batch, state.output, strict=True):
-            self._save(item["case"], item["image"], result, seconds)
+            self._save(item, result, seconds)
 
-    def _save(self, case: str, image: Any, result: dict[str, Any], seconds: float) -> None:
-        path = image.meta["filename_or_obj"]
-        affine = convert_to_numpy(image.meta["original_affine"]) if is_volume(path) else None
+    def _save(self, item: dict[str, Any], result: dict[str, Any], seconds: float) -> None:
+        case, path = item["case"], item["image"].meta["filename_or_obj"]
+        affine = convert_to_numpy(item["image"].meta["original_affine"]) if is_volume(path) else None
         arrays = {kind: result[kind] for kind in self.kinds if kind in result}
         if "mask" in self.kinds and result["pred"] is not result["surprise"]:
             arrays["mask"] = result["pred"] > 0
@@ -63,6 +65,8 @@ class SaveResults:
                 self.results.path / result_name(case, kind, path), _channel_last(convert_to_numpy(array)), affine
             )
         record = {name: convert_to_numpy(result[name]).tolist() for name in self.numbers}
+        record |= {name: float(item[name]) for name in INTENSITIES if name in item}
+        record |= {"warning": item["warning"]} if item.get("warning") else {}
         write_json(self.results.record(case), {**record, "seconds": round(seconds, 3), "image": sha256(path)})
 
 

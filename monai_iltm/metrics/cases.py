@@ -18,7 +18,8 @@ class MetricError(ValueError):
 def as_cases(maps: Cases, masks: Cases) -> list[tuple[np.ndarray, np.ndarray]]:
     """[(map, mask)] with map float [*S] and mask bool [*S] (True = anomalous), one pair a case.
 
-    maps, masks: [B, 1, *S], or sequences of B arrays [1, *S] where the cases differ in size; torch or numpy.
+    maps, masks: [B, 1, *S], or sequences of B arrays [1, *S] where the cases differ in size; torch or numpy. Where a
+    mask is one of numpy's masked arrays, what is masked in it counts in no figure.
     Raises MetricError for no case, differing shapes, NaN or infinite maps, masks that are not bool.
     """
     if len(maps) != len(masks):
@@ -26,17 +27,24 @@ def as_cases(maps: Cases, masks: Cases) -> list[tuple[np.ndarray, np.ndarray]]:
     if len(maps) == 0:
         raise MetricError("no case to measure")
     return [
-        _checked(index, to_numpy(one), to_numpy(mask))
+        _checked(index, to_numpy(one), mask if isinstance(mask, np.ma.MaskedArray) else to_numpy(mask))
         for index, (one, mask) in enumerate(zip(maps, masks, strict=True))
     ]
 
 
 def pooled(cases: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
     """All pixels of all cases, scores float [n] and truth bool [n]. Raises MetricError unless both classes occur."""
-    scores = np.concatenate([one.ravel() for one, _ in cases])
-    truth = np.concatenate([mask.ravel() for _, mask in cases])
+    scores, truth = (np.concatenate(part) for part in zip(*(counted(*case) for case in cases), strict=True))
     require_both(truth, "pixel")
     return scores, truth
+
+
+def counted(one: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The pixels of a case that count, map float [n] and truth bool [n]: all but those masked in a masked array."""
+    if np.ma.is_masked(mask):
+        kept = ~np.ma.getmaskarray(mask)
+        return one[kept], np.ma.getdata(mask)[kept]
+    return one.ravel(), np.ma.getdata(mask).ravel()
 
 
 def require_both(truth: np.ndarray, noun: str) -> None:

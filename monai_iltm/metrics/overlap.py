@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from monai_iltm.metrics.cases import Cases, MetricError, as_cases, pooled
+from monai_iltm.metrics.cases import Cases, MetricError, as_cases, counted, pooled
 from monai_iltm.metrics.ranking import descending
 
 
@@ -47,12 +47,12 @@ def area_up_to(fpr: np.ndarray, overlap: np.ndarray, limit: float) -> float:
 
 
 def _region_weights(masks: list[np.ndarray]) -> np.ndarray:
-    """f64 [n] over all pixels: 1 / size of the region the pixel lies in, 0 where normal."""
+    """f64 [n] over all pixels that count: 1 / size of the region the pixel lies in, 0 where normal."""
     weights = []
     for mask in masks:
-        regions, _ = ndimage.label(mask, structure=np.ones((3,) * mask.ndim))
+        regions, _ = ndimage.label(np.ma.filled(mask, False), structure=np.ones((3,) * mask.ndim))
         size = np.bincount(regions.ravel()).astype(np.float64)
         share = np.divide(1.0, size, out=np.zeros_like(size), where=size > 0)
         share[0] = 0.0  # 0 is no region
-        weights.append(share[regions.ravel()])
+        weights.append(counted(share[regions], mask)[0])
     return np.concatenate(weights)

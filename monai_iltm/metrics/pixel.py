@@ -5,7 +5,17 @@ from __future__ import annotations
 import numpy as np
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from monai_iltm.metrics.cases import Array, Cases, MetricError, as_cases, as_scores, pooled, require_both, to_numpy
+from monai_iltm.metrics.cases import (
+    Array,
+    Cases,
+    MetricError,
+    as_cases,
+    as_scores,
+    counted,
+    pooled,
+    require_both,
+    to_numpy,
+)
 from monai_iltm.metrics.overlap import aupro
 from monai_iltm.metrics.ranking import descending
 
@@ -43,7 +53,7 @@ def best_dice_per_case(maps: Cases, masks: Cases) -> float:
     Arguments as for `auroc`; cases without an anomalous pixel are left out. Raises MetricError for bad input and where
     no case has an anomaly.
     """
-    dice = [_highest_dice(one.ravel(), mask.ravel()) for one, mask in as_cases(maps, masks) if mask.any()]
+    dice = [_highest_dice(*counted(one, mask)) for one, mask in as_cases(maps, masks) if mask.any()]
     if not dice:
         raise MetricError(f"no anomalous pixel in any of {len(maps)} cases: the figure is not defined")
     return float(np.mean(dice))
