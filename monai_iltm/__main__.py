@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -13,6 +12,7 @@ import fire
 from monai.bundle import ConfigParser
 from monai.bundle import run as run_bundle
 
+from monai_iltm import __version__, resources
 from monai_iltm import report as pages
 from monai_iltm.data.checks import format_problems
 from monai_iltm.data.documents import write_json
@@ -24,8 +24,6 @@ from monai_iltm.data.tree import other_files
 from monai_iltm.engines.distributed import torchrun
 from monai_iltm.engines.door import check_names, require_writable, tell_plainly
 from monai_iltm.engines.rules import FLAG_THRESHOLDS, MASK_RULES
-
-HOME = Path(os.environ.get("ILTM_HOME", Path(__file__).resolve().parents[1]))  # where bundles/ and configs/ lie
 
 
 def run(preset: str, data: str, out: str, *overlays: str, processes: int = 1, **settings: Any) -> None:
@@ -100,11 +98,11 @@ def phantom(kind: str, folder: str, **parameters: Any) -> None:
 
 def config_path(name: str) -> Path:
     """configs/NAME.json, or the path itself. Raises InputError, with the names there are, where neither exists."""
-    for path in (HOME / "configs" / f"{name}.json", Path(name)):
+    for path in (resources.configs() / f"{name}.json", Path(name)):
         if path.is_file():
             return path
-    there = sorted(path.stem for path in (HOME / "configs").glob("*.json"))
-    raise InputError(f"no preset {name!r} in {HOME / 'configs'}: {', '.join(there) or 'the folder is missing'}")
+    there = sorted(path.stem for path in resources.configs().glob("*.json"))
+    raise InputError(f"no preset {name!r} in {resources.configs()}: {', '.join(there) or 'the folder is missing'}")
 
 
 def preset_files(names: Sequence[str], processes: int = 1) -> list[Path]:
@@ -141,12 +139,15 @@ def _text(value: Any) -> str:
 
 
 def _defaults() -> Path:
-    return HOME / "bundles" / "iltm" / "configs" / "train.json"
+    return resources.bundles() / "iltm" / "configs" / "train.json"
 
 
 def main() -> None:
     """The door: mistakes are told in one line."""
     tell_plainly()
+    if sys.argv[1:] == ["--version"]:
+        print(__version__)
+        return
     fire.Fire({"run": run, "prepare": prepare, "status": status, "report": report, "phantom": phantom})
 
 
