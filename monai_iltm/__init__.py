@@ -1,3 +1,11 @@
 """Iterative Latent Token Masking: anomaly detection learned from images that are all contaminated."""
 
+import getpass
+import os
+
 __version__ = "0.1.0"
+
+try:
+    getpass.getuser()
+except (KeyError, OSError):  # a container's user id without a name, which ends the import of monai
+    os.environ["USER"] = f"uid{os.getuid()}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -14,6 +13,7 @@ from fire.decorators import SetParseFn
 from monai.bundle import ConfigParser
 from monai.bundle import run as run_bundle
 
+from monai_iltm import __version__, resources
 from monai_iltm import report as pages
 from monai_iltm.data.checks import format_problems
 from monai_iltm.data.documents import write_json
@@ -28,7 +28,6 @@ from monai_iltm.engines.overrides import as_config, as_word, check_ids, check_na
 from monai_iltm.engines.rules import FLAG_THRESHOLDS, MASK_RULES
 from monai_iltm.engines.settings import EXPRESSIONS, read_word, require_all
 
-HOME = Path(os.environ.get("ILTM_HOME", Path(__file__).resolve().parents[1]))  # where bundles/ and configs/ lie
 PATHS = ("bundle_root", "dataset_dir", "output_dir")
 OTHER_NAMES = {"tracking": "train::handlers::0::address"}  # `tracking` is an option of MONAI's own command
 
@@ -114,11 +113,11 @@ def phantom(kind: str, folder: str, **parameters: Any) -> None:
 
 def config_path(name: str) -> Path:
     """configs/NAME.json, or the path itself. Raises InputError, with the names there are, where neither exists."""
-    for path in (HOME / "configs" / f"{name}.json", Path(name)):
+    for path in (resources.configs() / f"{name}.json", Path(name)):
         if path.is_file():
             return path
-    there = sorted(path.stem for path in (HOME / "configs").glob("*.json"))
-    raise InputError(f"no preset {name!r} in {HOME / 'configs'}: {', '.join(there) or 'the folder is missing'}")
+    there = sorted(path.stem for path in resources.configs().glob("*.json"))
+    raise InputError(f"no preset {name!r} in {resources.configs()}: {', '.join(there) or 'the folder is missing'}")
 
 
 def preset_files(names: Sequence[str], processes: int = 1) -> list[Path]:
@@ -175,12 +174,15 @@ def _as_monai_takes(name: str, value: Any) -> Any:
 
 
 def _defaults() -> Path:
-    return HOME / "bundles" / "iltm" / "configs" / "train.json"
+    return resources.bundles() / "iltm" / "configs" / "train.json"
 
 
 def main() -> None:
     """The door: mistakes are told in one line."""
     tell_plainly()
+    if sys.argv[1:] == ["--version"]:
+        print(__version__)
+        return
     verbs = {"run": run, "prepare": prepare, "status": status, "report": report, "phantom": phantom}
     try:
         fire.Fire(verbs)

@@ -24,7 +24,8 @@ MAY_KNOW = {
     "engines": BELOW_ENGINES | {"handlers"},
     "handlers": BELOW_ENGINES | {"engines", "report"},  # a handler writes the report after a round
     "report": {"data", "metrics", "store"},  # reads run folders, computes nothing of the method
-    "__main__": BELOW_ENGINES | {"engines", "handlers", "report"},
+    "resources": {"data"},  # where the bundles lie
+    "__main__": BELOW_ENGINES | {"engines", "handlers", "report", "resources"},
     "__init__": set(),
 }
 OUTSIDE = {"ops": {"torch", "numpy", "numba"}, "networks": {"torch", "monai"}}  # the other rooms may take any

@@ -11,6 +11,7 @@ from typing import Any
 
 from monai.config import PathLike
 
+from monai_iltm import __version__
 from monai_iltm.data.cases import read_datalist, with_truth_rule
 from monai_iltm.data.checks import require_sound
 from monai_iltm.data.contamination import sha256
@@ -21,7 +22,7 @@ from monai_iltm.engines.door import require_writable
 from monai_iltm.store import RunFolder, open_run
 
 SPLITS = ("training", "testing", "testing_apart")  # what the results rest on
-PACKAGES = ("monai_iltm", "monai", "torch", "pytorch-ignite", "numpy", "nibabel")
+PACKAGES = ("monai", "torch", "pytorch-ignite", "numpy", "nibabel")
 # These may differ when a run is taken up again: none of them changes what a finished round holds.
 FREE = (
     "dataset_dir",
@@ -107,6 +108,7 @@ def _hashes(datalist: dict[str, Any], root: Path) -> dict[str, str]:
 
 
 def _about(settings: Mapping[str, Any]) -> dict[str, Any]:
-    versions = {name: version(name) for name in PACKAGES} | {"python": platform.python_version()}
+    own = {"monai_iltm": __version__, "python": platform.python_version()}  # a checkout need not be installed
+    versions = own | {name: version(name) for name in PACKAGES}
     started = datetime.now(timezone.utc).isoformat(timespec="seconds")
     return {"seed": settings.get("seed"), "versions": versions, "started": started}
