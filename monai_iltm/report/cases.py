@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from monai_iltm.report.pixels import (
 from monai_iltm.report.story import Stage, Story, evenly, finite
 from monai_iltm.report.volumes import CaseArrays, View, load_case, views
 from monai_iltm.report.words import safe
+from monai_iltm.store import ResultFolder
 
 MOST_RATED = 120  # cases looked at; spread evenly where there are more
 PANELS = ("Image", "Healed mean", "Surprise", "Mask", "Truth")
@@ -132,7 +134,7 @@ def _case_html(arrays: CaseArrays, rated: Rated, scale: Scale) -> str:
 def _rate(story: Story, stage: Stage, training: bool) -> list[Rated]:
     entries = story.training if training else story.testing
     find = stage.folder.map if training else lambda case: stage.folder.test_file(case, "surprise")
-    scores = _scores(stage)
+    scores = _scores(ResultFolder(stage.folder.maps).scores if training else stage.folder.scores)
     present = [entry for entry in entries if find(entry["case"])]
     rated = (_rate_case(story, entry, stage, scores, training) for entry in evenly(present, MOST_RATED))
     return [case for case in rated if case]
@@ -149,9 +151,10 @@ def _rate_case(story: Story, entry: dict, stage: Stage, scores: dict[str, float]
     return Rated(entry, score, precision, normal, arrays.surprise.ndim == 3)
 
 
-def _scores(stage: Stage) -> dict[str, float]:
-    if not stage.folder.scores.is_file():
+def _scores(path: Path) -> dict[str, float]:
+    """Image scores by case, from the scores.csv that a person would sort by."""
+    if not path.is_file():
         return {}
-    rows = read_csv(stage.folder.scores)
+    rows = read_csv(path)
     pairs = ((row.get("case", ""), finite(row.get("image_score_surprise"))) for row in rows)
     return {case: score for case, score in pairs if score is not None}

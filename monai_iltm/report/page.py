@@ -13,7 +13,7 @@ from monai_iltm.report.pixels import colour_bar, surprise_scale
 from monai_iltm.report.story import Story, finite, read_story
 from monai_iltm.report.style import CSS
 from monai_iltm.report.table import table_html
-from monai_iltm.report.words import accuracy, decimal, percent, redact, safe, verdict
+from monai_iltm.report.words import accuracy, decimal, percent, redact, safe, shortfall, verdict
 
 # The policy forbids every request: what is not in this file cannot be shown.
 PAGE = Template(
@@ -22,7 +22,7 @@ PAGE = Template(
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
 <title>$name</title><style>$css</style></head><body><main>
 <p class="use">Research use only, not a medical device</p>
-<header><h1>$name</h1><p class="verdict">$verdict</p><p class="accuracy">$accuracy</p>$tiles</header>
+<header><h1>$name</h1>$shortfall<p class="verdict">$verdict</p><p class="accuracy">$accuracy</p>$tiles</header>
 $body
 <footer>Anomaly maps by iterative latent token masking (monai_iltm). Research use only, not a medical device.</footer>
 </main></body></html>
@@ -60,11 +60,17 @@ def render(story: Story) -> str:
     return PAGE.substitute(
         name=safe(story.name),
         css=CSS,
+        shortfall=_shortfall(story),
         verdict=safe(verdict(story)),
         accuracy=safe(accuracy(story)),
         tiles=_tiles(story),
         body=body + _settings(story),
     )
+
+
+def _shortfall(story: Story) -> str:
+    told = shortfall(story)
+    return f'<p class="verdict shortfall">{safe(told)}</p>' if told else ""
 
 
 def _rounds(story: Story) -> str:

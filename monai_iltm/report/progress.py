@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from monai_iltm.report.story import Story, finite, read_story
-from monai_iltm.report.words import TRIVIAL, decimal, percent, verdict
+from monai_iltm.report.words import TRIVIAL, decimal, percent, shortfall, verdict
 
 FINAL = ("converged", "collapsed", "oscillating", "max_rounds")
 METRICS = {"auroc": "AUROC", "average_precision": "AP", "aupro": "AUPRO", "best_dice": "Dice"}
@@ -23,6 +23,7 @@ def status(run_folder: str | Path) -> str:
         f"{story.name}: {len(story.training)} training images, {len(story.testing)} test images",
         f"Stage: {stage}",
         f"Masks: {verdict(story)}",
+        *([f"Result: {told}"] if (told := shortfall(story)) else []),
     ]
     if story.rounds:
         lines += ["", *_table(story)]

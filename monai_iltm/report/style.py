@@ -11,6 +11,7 @@ main { max-width: 1180px; margin: 0 auto; padding: 20px 28px 60px; }
 .use { margin: 0 0 26px; padding: 7px 12px; border-radius: 4px; background: #fff4e0; color: #7a4a06; font-size: 13px; }
 h1 { margin: 0; font-size: 17px; font-weight: 600; color: var(--muted); }
 .verdict { margin: 4px 0 6px; font-size: 27px; line-height: 1.25; font-weight: 650; letter-spacing: -0.01em; }
+.shortfall { color: #b3261e; }
 .accuracy { margin: 0; max-width: 900px; font-size: 16px; color: #3c4855; }
 .tiles { display: flex; flex-wrap: wrap; gap: 36px; margin: 22px 0 8px; }
 .tiles div { display: flex; flex-direction: column; }

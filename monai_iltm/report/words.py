@@ -82,6 +82,25 @@ def verdict(story: Story) -> str:
     return f"In progress after {done}: {first if last.change is None else moved}."
 
 
+def shortfall(story: Story) -> str:
+    """One plain sentence where detectors that learn nothing find more than the last round does; else empty."""
+    end = _precision(story.rounds[-1]) if story.rounds else None
+    rivals = {TRIVIAL[name]: finite(story.trivial.get(name, {}).get("average_precision")) for name in TRIVIAL}
+    better = {name: value for name, value in rivals.items() if value is not None and end is not None and value > end}
+    if not better:
+        return ""
+    best = max(better, key=lambda name: better[name])
+    against = f"average precision {better[best]:.3f} against {end:.3f}"
+    if len(better) == sum(value is not None for value in rivals.values()):
+        return f"Not useful here: every detector that learns nothing finds more, {best.lower()} most ({against})."
+    return f"Beaten by {_listed(sorted(better))}, which learn little or nothing ({best.lower()}: {against})."
+
+
+def _listed(names: list[str]) -> str:
+    """ "a", "a and b"."""
+    return " and ".join(name.lower() for name in names)
+
+
 def accuracy(story: Story) -> str:
     """One sentence on average precision over the rounds and against the bracket; empty where no truth is known."""
     known = [(stage, value) for stage in story.rounds if (value := _precision(stage)) is not None]

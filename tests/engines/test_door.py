@@ -1,73 +1,12 @@
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 
 import pytest
 
 from monai_iltm.data.errors import InputError
-from monai_iltm.engines.door import check_names, check_overrides, open_door, plain_line, require_writable, tell_plainly
-
-
-@pytest.fixture
-def configs(tmp_path) -> list[str]:
-    content = [{"num_codes": 64, "prior_epochs": 9, "train": {"trainer": {"max_epochs": 3}}}, {"+levels": [1.0]}]
-    paths = [tmp_path / f"{index}.json" for index in range(2)]
-    for path, part in zip(paths, content, strict=True):
-        path.write_text(json.dumps(part))
-    return [str(path) for path in paths]
-
-
-def forms(configs: list[str]) -> list[list[str]]:
-    """Every way to name two config files."""
-    return [
-        ["--config_file", str(configs)],
-        ["--config_file", json.dumps(configs)],
-        ["--config_file", ",".join(configs)],
-        [f"--config_file={configs}"],
-    ]
-
-
-@pytest.mark.parametrize("form", range(4))
-def test_known_ids_pass_in_every_form(configs, form):
-    start = forms(configs)[form]
-    known = ["--num_codes", "32", "--prior_epochs=4", "--train::trainer::max_epochs", "1", "--train#trainer", "1"]
-    monais = ["--logging_file", "False", "--meta_file", "x", "--run_id", "run"]
-    check_overrides([*start, *known, "--levels", "[1.0]", *monais])
-
-
-@pytest.mark.parametrize("form", range(4))
-@pytest.mark.parametrize(
-    ("given", "words"),
-    [
-        (["--num_code", "32"], "'num_code': did you mean 'num_codes'?"),
-        (["--prior_epoch=4"], "'prior_epoch': did you mean 'prior_epochs'?"),
-        (["--trian::trainer::max_epochs", "1"], "'trian': did you mean 'train'?"),
-        (["--num_codes", "32", "--zzz", "1"], "'zzz'$"),
-    ],
-)
-def test_a_typo_is_named_with_the_nearest_id(configs, form, given, words):
-    with pytest.raises(InputError, match=f"no setting is called {words}".replace("?", r"\?")):
-        check_overrides([*forms(configs)[form], *given])
-
-
-def test_one_file_in_two_forms(configs):
-    for start in (["--config_file", configs[0]], [f"--config_file={configs[0]}"]):
-        check_overrides([*start, "--num_codes", "3"])
-        with pytest.raises(InputError, match="levels"):
-            check_overrides([*start, "--levels", "3"])
-
-
-def test_without_a_config_file_nothing_is_known_and_nothing_refused():
-    check_overrides(["--anything", "1"])
-    check_overrides([])
-
-
-def test_names_are_checked_in_order():
-    check_names([], ["a"])
-    with pytest.raises(InputError, match="'alpa': did you mean 'alpha'"):
-        check_names(["zeta", "alpa"], ["alpha", "threshold"])
+from monai_iltm.engines.door import open_door, plain_line, require_inputs, require_writable, tell_plainly
 
 
 # ---- the output folder ----
@@ -135,8 +74,19 @@ def test_it_is_told_in_one_line_and_all_else_with_its_traceback(capsys):
     assert "ValueError: a bug" in told
 
 
-def test_the_door_looks_at_the_command_line_and_the_folder(monkeypatch, configs, tmp_path):
-    monkeypatch.setattr(sys, "argv", ["monai.bundle", "run", "--config_file", configs[0], "--num_codez", "3"])
+def test_inputs_that_are_not_there_are_named(tmp_path):
+    (tmp_path / "model.pt").touch()
+    require_inputs(tmp_path, tmp_path / "model.pt")
+    with pytest.raises(InputError, match="none: folder not found"):
+        require_inputs(tmp_path / "none", tmp_path / "model.pt")
+    with pytest.raises(InputError, match=r"none\.pt: weight file not found"):
+        require_inputs(tmp_path, tmp_path / "model.pt", tmp_path / "none.pt")
+
+
+def test_the_door_looks_at_the_command_line_and_the_folder(monkeypatch, tmp_path):
+    (tmp_path / "0.json").write_text('{"num_codes": 64}')
+    words = ["--config_file", str(tmp_path / "0.json"), "--num_codez", "3"]
+    monkeypatch.setattr(sys, "argv", ["monai.bundle", "run", *words])
     with pytest.raises(InputError, match="num_codes"):
         open_door(tmp_path / "out")
     monkeypatch.setattr(sys, "argv", ["pytest", "--num_codez"])  # not a bundle's command
