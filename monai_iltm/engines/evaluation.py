@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from monai.config import PathLike
 
-from monai_iltm.data.cases import TRUTH_RULE
 from monai_iltm.data.documents import read_csv, write_json
 from monai_iltm.data.images import ImageFile, read_image
 from monai_iltm.data.truth import read_mask
@@ -95,7 +94,7 @@ def all_figures(
 def truth_of(case: dict[str, Any]) -> np.ndarray:
     """Truth of a case with a label or known to be normal: bool [*S]; what the label tells to ignore is masked."""
     if case.get("label"):
-        truth = read_mask(case["label"], *(case.get(name) for name in TRUTH_RULE))
+        truth = read_mask(case["label"], case.get("label_threshold"), case.get("label_ignore"))
         return truth.array if truth.ignored is None else np.ma.array(truth.array, mask=truth.ignored)
     file = read_image(case["image"])
     return np.zeros(file.array.shape[: _space(file)], dtype=bool)

@@ -18,7 +18,7 @@ from monai_iltm.data.cases import TRUTH_RULE
 from monai_iltm.data.checks import shown_path
 from monai_iltm.data.documents import write_json
 from monai_iltm.data.errors import InputError
-from monai_iltm.data.files import grid_difference
+from monai_iltm.data.grids import require_grid
 from monai_iltm.data.images import image_grid, mask_suffix, read_image, write_image
 from monai_iltm.data.truth import read_mask
 from monai_iltm.engines.distributed import gathered, own_share
@@ -83,7 +83,7 @@ def make_masks(folder: RoundFolder, cases: Sequence[dict[str, Any]], limit: floa
         name = f"{case['case']}{mask_suffix(case['image'])}"
         if not (folder.masks / name).is_file():
             file = read_image(ResultFolder(folder.maps).require(case["case"], "surprise"))
-            write_image(folder.masks / name, _locked(case, file.array > limit), like=case["image"])
+            write_image(folder.masks / name, _locked(case, file.array > limit), like=file)
         image = shown_path(case["image"], root)
         entries.append({"case": case["case"], "image": image, "mask": f"{folder.masks.name}/{name}"})
     write_json(folder.datalist, {"training": entries})
@@ -100,11 +100,7 @@ def require_own_grid(folder: RoundFolder, cases: Sequence[dict[str, Any]]) -> No
         if path is None:
             raise InputError(f"{folder.path}: the mask of case {case['case']} is gone")
         mask = read_mask(path)
-        if difference := grid_difference((mask.array.shape, mask.affine), image_grid(case["image"])):
-            raise InputError(
-                f"{case['case']}: the mask {path} is not on the grid of its image: {difference}; save it on that grid, "
-                "or remove the round's masks to have them made anew"
-            )
+        require_grid(f"{case['case']}: its mask {path}", image_grid(case["image"]), mask.grid)
 
 
 def lock_masks(folder: RoundFolder, cases: Sequence[dict[str, Any]]) -> None:

@@ -10,7 +10,7 @@ from monai.data import MetaTensor
 from monai.transforms import InvertibleTransform, LoadImaged, MapTransform
 from monai.utils import MetaKeys, convert_to_tensor
 
-from monai_iltm.data.images import ImageFileReader
+from monai_iltm.data.readers import ImageFileReader
 from monai_iltm.data.truth import read_mask
 
 COLUMNS_FIRST = {"width", "height", "mode"}  # what the meta data of MONAI's picture reader hold, and no other's

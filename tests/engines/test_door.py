@@ -8,7 +8,6 @@ import pytest
 from monai_iltm.data.errors import InputError
 from monai_iltm.engines.door import open_door, plain_line, require_inputs, require_writable, tell_plainly
 
-
 # ---- the output folder ----
 
 

@@ -163,7 +163,19 @@ def test_every_bundle_and_overlay_holds_values_of_their_kinds():
 
 # ---- texts ----
 
-TEXTS = ["/a/scans #2", "/a/o'brien", '/a/"x"', "$x", "@seed", "%x.json", "/a/import x", "001", "2024", "/a/\udcfc", "x"]
+TEXTS = [
+    "/a/scans #2",
+    "/a/o'brien",
+    '/a/"x"',
+    "$x",
+    "@seed",
+    "%x.json",
+    "/a/import x",
+    "001",
+    "2024",
+    "/a/\udcfc",
+    "x",
+]
 
 
 @pytest.mark.parametrize("text", TEXTS)
