@@ -14,10 +14,10 @@ from monai.transforms import Compose
 from monai.utils import convert_to_tensor
 from torch import Tensor
 
-from monai_iltm.data.checks import shown_path
 from monai_iltm.data.documents import write_json
 from monai_iltm.data.errors import InputError
 from monai_iltm.data.images import mask_suffix, read_image, write_image
+from monai_iltm.data.problems import shown_path
 from monai_iltm.engines.distributed import gathered, own_share
 from monai_iltm.ops.tokens import pool_mask
 from monai_iltm.store import ResultFolder, RoundFolder

@@ -1,0 +1,75 @@
+"""What a single image is held to: the other images' kind, and the limits of the set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from monai_iltm.data.files import FileReport, Finding
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a sound set is held to.
+
+    min_size: smallest allowed extent of every axis, one number or one an axis, which also fixes the number of axes.
+    max_size: largest extent, one an axis, after resampling to `spacing` mm (None: as the file has it).
+    value_range: lowest and highest intensity; `tolerance` of its width may be overstepped (0.01 = 1 %).
+    channels: of every image; None takes what most have.
+    fewest: training cases needed (of a list without "training": cases altogether).
+    outside: files may lie outside the data folder.
+    """
+
+    min_size: int | Sequence[int] | None = None
+    max_size: Sequence[int] | None = None
+    spacing: Sequence[float] | None = None
+    value_range: tuple[float, float] | None = None
+    tolerance: float = 0.01
+    channels: int | None = None
+    fewest: int = 2
+    outside: bool = False
+
+
+def image_findings(image: FileReport, usual: tuple[int, int], limits: Limits) -> Iterator[Finding]:
+    """What depends on the other images, most of which have `usual` (axes, channels), and on the limits."""
+    if image.shape is None or len(image.shape) > 3:
+        return
+    axes, channels = usual
+    if len(image.shape) != axes:
+        yield "mixed dimensions", f"{len(image.shape)}D, most images are {axes}D"
+    if limits.channels is not None and image.channels != limits.channels:
+        yield "wrong number of channels", f"{image.channels}, expected {limits.channels} (setting image_channels)"
+    elif image.channels != channels:
+        yield "mixed channels", f"{image.channels}, most images have {channels}"
+    yield from _size_findings(image.shape, limits.min_size)
+    yield from _excess_findings(image, limits)
+    if limits.value_range is not None:
+        low, high = limits.value_range
+        slack = limits.tolerance * (high - low)
+        if image.low < low - slack or image.high > high + slack:
+            expected = f"expected {low:g} to {high:g} (setting expected_range, +- {limits.tolerance:.0%})"
+            yield "intensities out of range", f"{image.low:g} to {image.high:g}, {expected}"
+
+
+def _size_findings(shape: tuple[int, ...], min_size: int | Sequence[int] | None) -> Iterator[Finding]:
+    if min_size is None:
+        return
+    smallest = (min_size,) * len(shape) if isinstance(min_size, int) else tuple(min_size)
+    if len(smallest) != len(shape):
+        yield "wrong number of dimensions", f"{len(shape)}D, expected {len(smallest)}D"
+    elif any(size < least for size, least in zip(shape, smallest, strict=True)):
+        yield "image too small", f"{shape}, smallest grid {smallest}"
+
+
+def _excess_findings(image: FileReport, limits: Limits) -> Iterator[Finding]:
+    if limits.max_size is None or image.shape is None or len(limits.max_size) != len(image.shape):
+        return
+    size = list(image.shape)
+    if limits.spacing is not None and image.affine is not None and np.isfinite(image.affine).all():
+        lengths = np.linalg.norm(image.affine[:3, :3], axis=0)[: len(size)]
+        # as Spacingd counts: the first voxel stays in its place, the last one falls where it falls
+        size = [round((n - 1) * length / mm + 1) for n, length, mm in zip(size, lengths, limits.spacing, strict=True)]
+    if any(n > most for n, most in zip(size, limits.max_size, strict=True)):
+        yield "image too large", f"{tuple(size)} on the model's grid, which holds {tuple(limits.max_size)}"
