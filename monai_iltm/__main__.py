@@ -16,13 +16,14 @@ from monai.bundle import run as run_bundle
 
 from monai_iltm import __version__, resources
 from monai_iltm import report as pages
-from monai_iltm.data.checks import format_problems
 from monai_iltm.data.documents import write_json
-from monai_iltm.data.errors import InputError
+from monai_iltm.data.errors import InputError, shown
+from monai_iltm.data.layouts import renewed_cases
 from monai_iltm.data.phantom2d import write_phantom2d
 from monai_iltm.data.phantom3d import write_phantom3d
+from monai_iltm.data.prepare import Prepared
 from monai_iltm.data.prepare import prepare as prepare_folder
-from monai_iltm.data.tree import other_files
+from monai_iltm.data.problems import format_problems
 from monai_iltm.engines.distributed import torchrun
 from monai_iltm.engines.door import require_writable, tell_plainly
 from monai_iltm.engines.overrides import as_config, as_word, check_ids, check_names, load_configs
@@ -61,12 +62,16 @@ def run(preset: str, data: str, out: str, *overlays: str, processes: Any = 1, **
 
 
 @SetParseFn(str)
-def prepare(folder: str, preset: str | None = None, out: str | None = None, **settings: Any) -> None:
+def prepare(
+    folder: str, preset: str | None = None, out: str | None = None, renew: Any = False, **settings: Any
+) -> None:
     """Count a folder's cases and report everything that is wrong with them in one table; exit code 1 if anything is.
 
     Args:
         folder: of images; preset: whose layout, size and intensity range they are held to.
-        out: where the datalist is written; by default into the folder, where a datalist.json is used as it is.
+        out: where the datalist is written, if nothing is wrong; by default into the folder, where a datalist.json is
+            used as it is.
+        renew: make the datalist anew from the folder's files.
         settings: values by id, as `run` takes them.
     """
     names = [preset] if preset else []
@@ -77,19 +82,27 @@ def prepare(folder: str, preset: str | None = None, out: str | None = None, **se
         parser.update(_decided(given))
         layout = parser.get_parsed_content("layout")
         limits = parser.get_parsed_content("limits")
-    datalist, problems = prepare_folder(folder, layout, **limits)
-    print(format_problems(problems) if problems else "no problems found")
-    for end, count in other_files(folder).items():
-        print(f"{count} files of a kind that is not read: {end}")
-    counts = ", ".join(f"{len(part)} {name}" for name, part in datalist.items() if isinstance(part, list))
-    target = Path(out) if out else Path(folder) / "datalist.json"
-    there = target.is_file()
-    if not there:
-        require_writable(target.parent)
-        write_json(target, datalist)
-    print(f"{counts}; {target} {'is there, and stays' if there else 'written'}")
-    if problems:
+    if _read("renew", renew):
+        layout = renewed_cases
+    prepared = prepare_folder(folder, layout, **limits)
+    for note in prepared.notes:
+        print(note)
+    print(format_problems(prepared.problems) if prepared.problems else "no problems found")
+    counts = ", ".join(f"{len(part)} {name}" for name, part in prepared.datalist.items() if isinstance(part, list))
+    print(f"{counts}; {_keep(prepared, Path(out or Path(folder) / 'datalist.json'), _read('renew', renew))}")
+    if prepared.problems:
         sys.exit(1)
+
+
+def _keep(prepared: Prepared, target: Path, renew: bool) -> str:
+    """Write the datalist, unless something is wrong with it or it lies there already; say which."""
+    if prepared.problems:
+        return f"{shown(target)} {'stays as it is' if target.is_file() else 'is not written'}"
+    if target.is_file() and not renew:
+        return f"{shown(target)} is there, and stays"
+    require_writable(target.parent)
+    write_json(target, prepared.datalist)
+    return f"{shown(target)} written"
 
 
 @SetParseFn(str)

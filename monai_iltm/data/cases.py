@@ -11,13 +11,12 @@ from monai.data import CacheDataset, Dataset
 from monai.transforms import Compose, EnsureTyped, SelectItemsd
 
 from monai_iltm.data.checks import require_sound
-from monai_iltm.data.documents import read_json
-from monai_iltm.data.errors import InputError
+from monai_iltm.data.errors import InputError, shown
 from monai_iltm.data.layouts import folder_cases, manifest_cases
+from monai_iltm.data.lists import SPLITS, read_lists
 from monai_iltm.data.tree import require_folder
 
 TRUTH_RULE = ("label_threshold", "label_ignore")
-SPLITS = ("training", "testing", "testing_apart", "clean")
 
 
 class NoCases(Sequence[dict[str, Any]]):
@@ -39,18 +38,14 @@ class NoCases(Sequence[dict[str, Any]]):
 def read_datalist(dataset_dir: PathLike, datalist: PathLike | None = None) -> dict[str, Any]:
     """The datalist in a file, or, without one, that of the folder's own layout (manifest.csv, datalist.json, tree).
 
-    Raises InputError for a missing folder or file and for what is no datalist.
+    Raises InputError, with the entry or line, for a missing folder or file and for what is no datalist.
     """
     root = require_folder(dataset_dir)
     if datalist is None:
         return manifest_cases(root) if (root / "manifest.csv").is_file() else folder_cases(root)
-    path = Path(datalist)
-    if not path.is_file():
-        raise InputError(f"{path}: datalist not found")
-    content = read_json(path)
-    if not isinstance(content, dict):
-        raise InputError(f'{path}: expected an object with lists such as "training" and "testing"')
-    return content
+    if not Path(datalist).is_file():
+        raise InputError(f"{shown(datalist)}: datalist not found")
+    return read_lists(datalist)
 
 
 def load_cases(

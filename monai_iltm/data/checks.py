@@ -4,50 +4,36 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import astuple, dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-import nibabel as nib
-import numpy as np
 from monai.config import PathLike
 
 from monai_iltm.data.errors import InputError
-from monai_iltm.data.files import FileReport, Finding, grid_difference, inspect_file
+from monai_iltm.data.files import FileReport, Finding, grid_difference
+from monai_iltm.data.id_checks import Place, id_problems
+from monai_iltm.data.limits import Limits, image_findings
+from monai_iltm.data.lookalikes import maps_among_images
+from monai_iltm.data.problems import Problem, format_problems, shown_path
+from monai_iltm.data.readings import Reading, grouped_notes, inspect_all, readings
 
-TRUTH_KEYS = ("label", "mask", "lock_normal", "lock_anomalous")
-Place = tuple[str, int]  # (list, index in it)
-
-
-@dataclass(frozen=True)
-class Problem:
-    """What is wrong with a file of a case, and the value found; case and file are "" where the whole set is meant."""
-
-    case: str
-    file: str
-    what: str
-    found: str
+Reports = Mapping[Reading, FileReport]
 
 
 @dataclass(frozen=True)
-class Limits:
-    """What a sound set is held to.
+class Examined:
+    """What was found in the files of a datalist.
 
-    min_size: smallest allowed extent of every axis, one number or one an axis, which also fixes the number of axes.
-    max_size: largest extent, one an axis, after resampling to `spacing` mm (None: as the file has it).
-    value_range: lowest and highest intensity; `tolerance` of its width may be overstepped (0.01 = 1 %).
-    channels: of every image; None takes what most have.
-    fewest: training cases needed (of a list without "training": cases altogether).
+    problems: with the place of the case, None where the whole set is meant. notes: what is worth knowing, in lines.
     """
 
-    min_size: int | Sequence[int] | None = None
-    max_size: Sequence[int] | None = None
-    spacing: Sequence[float] | None = None
-    value_range: tuple[float, float] | None = None
-    tolerance: float = 0.01
-    channels: int | None = None
-    fewest: int = 2
+    problems: list[tuple[Place | None, Problem]]
+    notes: list[str]
+
+    def table(self) -> list[Problem]:
+        """Each problem once, though its case may stand in two lists."""
+        return list(dict.fromkeys(problem for _, problem in self.problems))
 
 
 def check_cases(datalist: dict, dataset_dir: PathLike, **limits: object) -> list[Problem]:
@@ -55,10 +41,11 @@ def check_cases(datalist: dict, dataset_dir: PathLike, **limits: object) -> list
 
     Found are: missing, empty, truncated or unreadable files; NaN or infinite intensities; non-finite or singular
     affines; spacings that are not positive; 4D volumes; dimensions or channels other than the majority's; constant or
-    too small images; intensities out of range; ids that are missing, double or no file names; a label, mask or locked
+    too small images; intensities out of range; ids that are missing, double or no file names; label
+    maps among the images; files outside the data folder, unless `outside`; a label, mask or locked
     region on another grid than its image (a tenth of a voxel is allowed); too few cases. Every file is read once.
     """
-    return _problems(_examine(datalist, Path(dataset_dir), Limits(**limits)))  # type: ignore[arg-type]
+    return examine(datalist, dataset_dir, **limits).table()
 
 
 def require_sound(
@@ -69,12 +56,11 @@ def require_sound(
     Without `skip_bad` any problem raises one InputError that lists all of them by case. With it, cases with problems
     are dropped, and what remains is counted again: too few cases raise. `limits`: the fields of `Limits`.
     """
-    bounds = Limits(**limits)  # type: ignore[arg-type]
-    examined = _examine(datalist, Path(dataset_dir), bounds)
-    problems = _problems(examined)
+    examined = examine(datalist, dataset_dir, **limits)
+    problems = examined.table()
     if not problems:
         return datalist, []
-    bad = {place for place, _ in examined if place is not None}
+    bad = {place for place, _ in examined.problems if place is not None}
     if not skip_bad:
         told = "the data cannot be used as they are (skip_bad leaves such cases out)"
         raise InputError(f"{told}, {_count(bad)}:\n{format_problems(problems)}")
@@ -82,103 +68,54 @@ def require_sound(
         name: [entry for index, entry in enumerate(part) if (name, index) not in bad] if _is_list(part) else part
         for name, part in datalist.items()
     }
-    if left := list(_too_few(sound, bounds.fewest)):
+    fewest = Limits(**limits).fewest  # type: ignore[arg-type]
+    if left := list(_too_few(sound, fewest)):
         raise InputError(f"too little is left, {_count(bad)}:\n{format_problems([*problems, *left])}")
     return sound, problems
 
 
-def format_problems(problems: Iterable[Problem]) -> str:
-    """A plain text table, one line a problem: case, file, what is wrong, what was found."""
-    rows = [("case", "file", "problem", "found"), *(astuple(problem) for problem in problems)]
-    rows = [tuple(cell or "-" for cell in row) for row in rows]
-    widths = [*(max(len(row[column]) for row in rows) for column in range(3)), 0]  # the last needs no filling
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
-    return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
-
-
-def shown_path(path: str, folder: Path) -> str:
-    """A path as messages show it: relative to the data folder where it lies inside."""
-    return Path(path).relative_to(folder).as_posix() if Path(path).is_relative_to(folder) else path
-
-
-def _examine(datalist: dict, folder: Path, limits: Limits) -> list[tuple[Place | None, Problem]]:
-    """(place of the case, problem); no place where the whole set is meant."""
+def examine(datalist: dict, dataset_dir: PathLike, **limits: object) -> Examined:
+    """Read every file of a datalist once: all problems, and what is worth knowing. `limits`: the fields of `Limits`."""
+    folder, bounds = Path(dataset_dir), Limits(**limits)  # type: ignore[arg-type]
     entries = {
         (name, index): entry for name, part in datalist.items() if _is_list(part) for index, entry in enumerate(part)
     }
-    reports = _inspect({str(entry[key]) for entry in entries.values() for key in _file_keys(entry)}, folder)
+    reports = inspect_all({reading for entry in entries.values() for reading in readings(entry).values()}, folder)
     usual = _majority(reports, entries.values())
-    found: list[tuple[Place | None, Problem]] = [(None, problem) for problem in _too_few(datalist, limits.fewest)]
-    found += _id_problems(entries, folder)
+    found: list[tuple[Place | None, Problem]] = [(None, problem) for problem in _too_few(datalist, bounds.fewest)]
+    found += id_problems(entries, folder)
     for place, entry in entries.items():
-        for path, (what, value) in _case_findings(entry, reports, usual, limits):
+        for path, (what, value) in _case_findings(entry, reports, usual, bounds, folder):
             found.append((place, Problem(str(entry.get("case", "")), shown_path(path, folder), what, value)))
-    return found
-
-
-def _problems(examined: list[tuple[Place | None, Problem]]) -> list[Problem]:
-    """Each once, though its case may stand in two lists."""
-    return list(dict.fromkeys(problem for _, problem in examined))
+    found += _maps_taken_for_images(entries, reports, folder)
+    return Examined(found, grouped_notes(reports, folder))
 
 
 def _case_findings(
-    entry: dict, reports: dict[str, FileReport], usual: tuple[int, int], limits: Limits
+    entry: dict, reports: Reports, usual: tuple[int, int], limits: Limits, folder: Path
 ) -> Iterator[tuple[str, Finding]]:
     """(file, finding) of one case."""
-    if "image" not in entry:
+    files = readings(entry)
+    if "image" not in files:
         yield "", ("case without an image", ", ".join(sorted(entry)) or "empty entry")
         return
-    path, image = str(entry["image"]), reports[str(entry["image"])]
-    for finding in [*image.findings, *_image_findings(image, usual, limits)]:
-        yield path, finding
-    for key in TRUTH_KEYS:
-        if entry.get(key):
-            report = reports[str(entry[key])]
-            for finding in _truth_findings(key, image, report):
-                yield str(entry[key]), finding
+    image = reports[files["image"]]
+    for key, reading in files.items():
+        if key != "mask" and not limits.outside and _is_outside(reading.path, folder):  # masks are a run's own
+            yield reading.path, ("file outside the data folder", f"{key}; the setting allow_outside takes such files")
+        if reading.is_truth:
+            findings = _truth_findings(key, image, reports[reading])
+        else:
+            findings = iter([*image.findings, *image_findings(image, usual, limits)])
+        yield from ((reading.path, finding) for finding in findings)
 
 
-def _image_findings(image: FileReport, usual: tuple[int, int], limits: Limits) -> Iterator[Finding]:
-    """What depends on the other images and on the limits."""
-    if image.shape is None or len(image.shape) > 3:
-        return
-    axes, channels = usual
-    if len(image.shape) != axes:
-        yield "mixed dimensions", f"{len(image.shape)}D, most images are {axes}D"
-    if limits.channels is not None and image.channels != limits.channels:
-        yield "wrong number of channels", f"{image.channels}, expected {limits.channels} (setting image_channels)"
-    elif image.channels != channels:
-        yield "mixed channels", f"{image.channels}, most images have {channels}"
-    yield from _size_findings(image.shape, limits.min_size)
-    yield from _excess_findings(image, limits)
-    if limits.value_range is not None:
-        low, high = limits.value_range
-        slack = limits.tolerance * (high - low)
-        if image.low < low - slack or image.high > high + slack:
-            expected = f"expected {low:g} to {high:g} (setting expected_range, +- {limits.tolerance:.0%})"
-            yield "intensities out of range", f"{image.low:g} to {image.high:g}, {expected}"
-
-
-def _size_findings(shape: tuple[int, ...], min_size: int | Sequence[int] | None) -> Iterator[Finding]:
-    if min_size is None:
-        return
-    smallest = (min_size,) * len(shape) if isinstance(min_size, int) else tuple(min_size)
-    if len(smallest) != len(shape):
-        yield "wrong number of dimensions", f"{len(shape)}D, expected {len(smallest)}D"
-    elif any(size < least for size, least in zip(shape, smallest, strict=True)):
-        yield "image too small", f"{shape}, smallest grid {smallest}"
-
-
-def _excess_findings(image: FileReport, limits: Limits) -> Iterator[Finding]:
-    if limits.max_size is None or image.shape is None or len(limits.max_size) != len(image.shape):
-        return
-    size = list(image.shape)
-    if limits.spacing is not None and image.affine is not None and np.isfinite(image.affine).all():
-        lengths = np.linalg.norm(image.affine[:3, :3], axis=0)[: len(size)]
-        # as Spacingd counts: the first voxel stays in its place, the last one falls where it falls
-        size = [round((n - 1) * length / mm + 1) for n, length, mm in zip(size, lengths, limits.spacing, strict=True)]
-    if any(n > most for n, most in zip(size, limits.max_size, strict=True)):
-        yield "image too large", f"{tuple(size)} on the model's grid, which holds {tuple(limits.max_size)}"
+def _is_outside(path: str, folder: Path) -> bool:
+    """Whether a path leaves the data folder, by its text or, where that does, by where links lead."""
+    whole = os.path.abspath(folder / path)
+    if Path(whole).is_relative_to(os.path.abspath(folder)):
+        return False
+    return not Path(os.path.realpath(whole)).is_relative_to(os.path.realpath(folder))
 
 
 def _truth_findings(key: str, image: FileReport, truth: FileReport) -> Iterator[Finding]:
@@ -190,19 +127,16 @@ def _truth_findings(key: str, image: FileReport, truth: FileReport) -> Iterator[
         yield f"{key} on another grid", difference
 
 
-def _id_problems(entries: dict[Place, dict], folder: Path) -> Iterator[tuple[Place, Problem]]:
-    """Ids name files, so they must be file names; one id, one image (which may stand in two lists)."""
-    first: dict[str, tuple[str, str]] = {}
-    for (name, index), entry in entries.items():
-        case, image = str(entry.get("case", "")), str(entry.get("image", ""))
-        shown = shown_path(image, folder)
-        if not case:
-            yield (name, index), Problem("", shown, "case without id", f"{name}[{index}]")
-        elif case != Path(case).name:
-            yield (name, index), Problem(case, shown, "id is no file name", case)
-        elif case in first and (first[case][0] == name or first[case][1] != image):
-            yield (name, index), Problem(case, shown, "duplicate id", f"also {shown_path(first[case][1], folder)}")
-        first.setdefault(case, (name, image))
+def _maps_taken_for_images(
+    entries: Mapping[Place, dict], reports: Reports, folder: Path
+) -> Iterator[tuple[Place, Problem]]:
+    """One problem a folder of label maps, at the place of every case in it."""
+    files = {place: readings(entry)["image"] for place, entry in entries.items() if "image" in readings(entry)}
+    relative = {reading: shown_path(reading.path, folder) for reading in files.values()}
+    looks = {path: reports[reading] for reading, path in relative.items()}
+    for problem in maps_among_images(looks, folder):
+        inside = (place for place, reading in files.items() if relative[reading].startswith(f"{problem.file}/"))
+        yield from ((place, problem) for place in inside)
 
 
 def _too_few(datalist: dict, fewest: int) -> Iterator[Problem]:
@@ -214,22 +148,11 @@ def _too_few(datalist: dict, fewest: int) -> Iterator[Problem]:
         yield Problem("", "", what, f"{count}, at least {fewest} needed")
 
 
-def _inspect(paths: set[str], folder: Path) -> dict[str, FileReport]:
-    """Threads, because most of the time goes into decompression; quiet, because nibabel prints what it repairs."""
-    ordered = sorted(paths)
-    with nib.imageglobals.LoggingOutputSuppressor(), ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-        return dict(zip(ordered, pool.map(lambda path: inspect_file(folder / path), ordered), strict=True))
-
-
-def _majority(reports: dict[str, FileReport], entries: Iterable[dict]) -> tuple[int, int]:
+def _majority(reports: Reports, entries: Iterable[dict]) -> tuple[int, int]:
     """(axes, channels) of most readable images; the more usual one first seen where they tie."""
-    images = [reports[str(entry["image"])] for entry in entries if "image" in entry]
+    images = [reports[files["image"]] for entry in entries if "image" in (files := readings(entry))]
     kinds = Counter((len(image.shape), image.channels) for image in images if image.shape and len(image.shape) <= 3)
     return kinds.most_common(1)[0][0] if kinds else (0, 0)
-
-
-def _file_keys(entry: dict) -> list[str]:
-    return [key for key in ("image", *TRUTH_KEYS) if entry.get(key)]
 
 
 def _is_list(part: object) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import json
 import os
@@ -11,15 +12,52 @@ from typing import Any, TextIO
 
 from monai.config import PathLike
 
-from monai_iltm.data.errors import InputError
+from monai_iltm.data.errors import InputError, shown
+
+# The longer marks first: UTF-32's little-endian mark begins with UTF-16's.
+BYTE_ORDER_MARKS = {
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+
+
+def read_text(path: PathLike) -> str:
+    """The text of a file in UTF-8, with or without a byte order mark, or in UTF-16 or UTF-32 with one.
+
+    Raises InputError where it cannot be read, and for any other encoding, whose letters could only be guessed.
+    """
+    try:
+        raw = Path(path).read_bytes()
+    except OSError as error:
+        raise InputError(f"{shown(path)}: cannot be read ({error.strerror})") from error
+    encoding = next((name for mark, name in BYTE_ORDER_MARKS.items() if raw.startswith(mark)), "utf-8")
+    try:
+        text = raw.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise InputError(
+            f"{shown(path)} line {line}: byte 0x{raw[error.start]:02x} is no {encoding.upper()}, it may be Latin-1 or "
+            "another encoding: save it as UTF-8 (in Excel: CSV UTF-8)"
+        ) from error
+    if "\0" in text:
+        raise InputError(
+            f"{shown(path)}: holds NUL characters, as UTF-16 without a byte order mark does: save it as UTF-8"
+        )
+    return text
 
 
 def read_json(path: PathLike) -> Any:
-    """The content of a JSON file. Raises InputError where it is damaged."""
+    """The content of a JSON file. Raises InputError where it is damaged, nested too deep, or in another encoding."""
+    text = read_text(path)
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return json.loads(text)
+    except RecursionError as error:
+        raise InputError(f"{shown(path)}: not a JSON file (nested too deep)") from error
     except ValueError as error:
-        raise InputError(f"{path}: not a JSON file ({error})") from error
+        raise InputError(f"{shown(path)}: not a JSON file ({error})") from error
 
 
 def write_json(path: PathLike, content: Any) -> None:

@@ -11,15 +11,15 @@ SPREADS = 5.0  # of the training images' means: an image whose mean lies farther
 LEAST_SPREAD = 0.05  # of the training images' whole range, where their means are more alike than that
 
 
-def out_of_range(low: float, high: float, expected: Sequence[float] | None) -> str | None:
+def out_of_range(low: float, high: float, expected: Sequence[float] | None, tolerance: float = TOLERANCE) -> str | None:
     """What is wrong with intensities from low to high where `expected` (lowest, highest) is set, or None."""
     if expected is None:
         return None
     least, most = expected
-    slack = TOLERANCE * (most - least)
+    slack = tolerance * (most - least)
     if low >= least - slack and high <= most + slack:
         return None
-    return f"{low:g} to {high:g}, expected {least:g} to {most:g} (setting expected_range, +- {TOLERANCE:.0%})"
+    return f"{low:g} to {high:g}, expected {least:g} to {most:g} (setting expected_range, +- {tolerance:.0%})"
 
 
 def not_filled(low: float, high: float, intensity_range: Any) -> str | None:

@@ -7,8 +7,6 @@ asked for, "protocol" holds what `contaminate` wrote down.
 
 from __future__ import annotations
 
-import csv
-import json
 from collections.abc import Sequence
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
@@ -17,33 +15,50 @@ import numpy as np
 from monai.config import PathLike
 
 from monai_iltm.data.contamination import contaminate
-from monai_iltm.data.errors import InputError
-from monai_iltm.data.images import read_image, suffix
-from monai_iltm.data.tree import (
-    NORMAL_FOLDERS,
-    case_id,
-    image_files,
-    pair_with_truth,
-    require_folder,
-    truth_folder,
-)
+from monai_iltm.data.decathlon import TESTING, TRAINING, decathlon_cases, is_decathlon
+from monai_iltm.data.errors import InputError, shown
+from monai_iltm.data.images import read_image, stem
+from monai_iltm.data.lists import read_lists
+from monai_iltm.data.manifest import manifest_entries
+from monai_iltm.data.names import case_id
+from monai_iltm.data.pairs import is_truth, pair_with_truth
+from monai_iltm.data.tree import Survey, image_files, require_folder, survey
+from monai_iltm.data.unread import unread_kinds, unread_words
 
-MANIFEST_SPLITS = {"train-pool": "training", "test": "testing", "train-clean": "clean"}
+NORMAL_FOLDERS = ("good", "normal", "healthy")
 
 
 def folder_cases(root: PathLike) -> dict:
-    """Any tree of images. A datalist.json in it is used as it is.
+    """Any folder of images: its datalist.json as it is, else the Decathlon's folders, else any tree.
 
-    Else the top folders named train* and test* become training and testing, and what lies in neither is left out;
-    without such folders all images are training. Truth: `pair_with_truth`. Images in a folder named good, normal or
-    healthy are normal. Raises InputError for a missing folder, a broken datalist.json and ambiguous truth.
+    Raises InputError for a missing folder, a broken datalist.json, ambiguous truth, and files that nothing can read.
     """
     root = require_folder(root)
     if (root / "datalist.json").is_file():
-        return _given_datalist(root / "datalist.json")
-    files = image_files(root)
-    images = [path for path in files if not truth_folder(path)]
-    pairs = pair_with_truth(images, [path for path in files if truth_folder(path)])
+        return read_lists(root / "datalist.json")
+    return named_cases(root, survey(root))
+
+
+def renewed_cases(root: PathLike) -> dict:
+    """As `folder_cases`, but without the folder's datalist.json: what its files make today."""
+    folder = require_folder(root)
+    return named_cases(folder, survey(folder))
+
+
+def named_cases(root: Path, files: Survey) -> dict:
+    """The datalist that the names of a folder's files alone make.
+
+    Folders imagesTr and imagesTs: `decathlon_cases`. Else any tree.
+
+    The top folders named train* and test* become training and testing, and what lies in neither is left out; without
+    such folders all images are training. Truth: `pair_with_truth`. Images in a folder named good, normal or healthy
+    are normal. Raises InputError for ambiguous truth and for a folder in which nothing can be an image.
+    """
+    if is_decathlon(files.images):
+        return decathlon_cases(files.images)
+    images = [path for path in files.images if not is_truth(path)]
+    _require_images(root, files, images)
+    pairs = pair_with_truth(images, [path for path in files.images if is_truth(path)])
     splits = {path: _split_by_name(path) for path in images}
     if not any(splits.values()):
         return _datalist(training=[_entry(path, pairs.get(path)) for path in images])
@@ -68,7 +83,7 @@ def manifest_cases(
     """
     root = require_folder(root)
     splits: dict[str, list[dict]] = {"training": [], "testing": [], "clean": [], "testing_apart": []}
-    for split, entry in _manifest_entries(root / "manifest.csv"):
+    for split, entry in manifest_entries(root / "manifest.csv"):
         apart = entry.get("kind") in exclude_kinds
         if split == "testing" and apart:
             splits["testing_apart"].append(entry)
@@ -89,6 +104,8 @@ def mvtec_cases(
 ) -> dict:
     """MVTec AD: <category>/train/good, <category>/test/<kind>, <category>/ground_truth/<kind>/<stem>_mask.png.
 
+    MVTec LOCO's <stem>/000.png is found as well, where it is the only file there.
+
     With `contamination` the training list is drawn by `contaminate` from train/good and from `pool_share` of the
     anomalous test images of every kind (so that testing keeps some of each; all of them where `overlap`). Images drawn
     leave testing, unless `overlap`. Raises InputError for a missing folder and an impossible contamination.
@@ -97,7 +114,7 @@ def mvtec_cases(
     good = [f"{category}/train/good/{path}" for path in image_files(root / category / "train" / "good")]
     datalist = _datalist(
         training=[_entry(path, None, "good", normal=True) for path in good],
-        testing=[_mvtec_test_entry(category, path) for path in image_files(root / category / "test")],
+        testing=_mvtec_tests(root, category),
     )
     if contamination is None:
         return datalist
@@ -164,14 +181,21 @@ def _contaminated(root: Path, datalist: dict, contamination: float | None, size:
     return datalist | {"training": cases, "protocol": protocol}
 
 
-def _given_datalist(path: Path) -> dict:
-    try:
-        datalist = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise InputError(f"{path}: not a JSON file ({error})") from error
-    if not isinstance(datalist, dict) or not any(isinstance(part, list) for part in datalist.values()):
-        raise InputError(f'{path}: expected an object with lists such as "training" and "testing"')
-    return datalist
+def _require_images(root: Path, files: Survey, images: list[str]) -> None:
+    """Refuse, with the reason, a folder that holds files of which none is an image."""
+    nested = next((path for path in images if {TRAINING, TESTING} & set(PurePosixPath(path).parts)), None)
+    if nested:
+        raise InputError(f"{shown(root)}: holds {shown(nested)}: give the folder in which {TRAINING} lies")
+    if images:
+        return
+    if files.images:
+        raise InputError(
+            f"{shown(root)}: all {len(files.images)} image files are named like masks, {shown(files.images[0])} among "
+            "them: name the images in a datalist.json"
+        )
+    if files.others:
+        told = unread_words(unread_kinds(root, files.others))
+        raise InputError(f"{shown(root)}: no image that can be read, but {told}")
 
 
 def _split_by_name(path: str) -> str | None:
@@ -180,33 +204,21 @@ def _split_by_name(path: str) -> str | None:
     return next((split for pattern, split in names.items() if fnmatch(top, pattern)), None)
 
 
-def _manifest_entries(path: Path) -> list[tuple[str, dict]]:
-    if not path.is_file():
-        raise InputError(f"{path}: file not found")
-    with open(path, newline="", encoding="utf-8") as stream:
-        reader = csv.DictReader(stream)
-        missing = {"path", "label", "mask_path", "split", "kind"} - set(reader.fieldnames or ())
-        if missing:
-            raise InputError(f"{path}: without the columns {', '.join(sorted(missing))}")
-        return [_manifest_entry(row, f"{path} line {reader.line_num}") for row in reader]
+def _mvtec_tests(root: Path, category: str) -> list[dict]:
+    """Test images with their truth; where none is found the usual name stands, for the checks to miss."""
+    top = root / category
+    images = [f"test/{path}" for path in image_files(top / "test")]
+    truth = image_files(top / "ground_truth") if (top / "ground_truth").is_dir() else []
+    pairs = pair_with_truth(images, [f"ground_truth/{path}" for path in truth])
+    return [_mvtec_test_entry(category, path, pairs.get(path)) for path in images]
 
 
-def _manifest_entry(row: dict[str, str], place: str) -> tuple[str, dict]:
-    if row["split"] not in MANIFEST_SPLITS:
-        raise InputError(f"{place}: split {row['split']!r} is not one of {', '.join(MANIFEST_SPLITS)}")
-    if row["label"] not in ("anomaly", "normal"):
-        raise InputError(f"{place}: label {row['label']!r} is neither anomaly nor normal")
-    normal = row["label"] == "normal"
-    entry = _entry(row["path"], None if normal else row["mask_path"], row["kind"], normal)
-    return MANIFEST_SPLITS[row["split"]], entry
-
-
-def _mvtec_test_entry(category: str, path: str) -> dict:
-    kind = path.split("/")[0]
-    image = f"{category}/test/{path}"
+def _mvtec_test_entry(category: str, path: str, truth: str | None) -> dict:
+    kind = path.split("/")[1]
     if kind == "good":
-        return _entry(image, None, kind, normal=True)
-    return _entry(image, f"{category}/ground_truth/{path[: -len(suffix(path))]}_mask.png", kind, normal=False)
+        return _entry(f"{category}/{path}", None, kind, normal=True)
+    usual = PurePosixPath("ground_truth", *PurePosixPath(path).parts[1:-1], f"{stem(path)}_mask.png").as_posix()
+    return _entry(f"{category}/{path}", f"{category}/{truth or usual}", kind, normal=False)
 
 
 def _share_of_every_kind(entries: list[dict], share: float, seed: int) -> list[dict]:

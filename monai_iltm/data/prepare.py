@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 from monai.config import PathLike
 
 from monai_iltm.data.cases import read_datalist
-from monai_iltm.data.checks import Problem, check_cases
-from monai_iltm.data.errors import InputError
-from monai_iltm.data.tree import image_files, masks_without_image, require_folder
+from monai_iltm.data.checks import examine
+from monai_iltm.data.leftovers import leftovers
+from monai_iltm.data.problems import Problem
+from monai_iltm.data.tree import require_folder
 
-STATED_PAIRS = ("manifest.csv", "datalist.json")
+
+@dataclass(frozen=True)
+class Prepared:
+    """A folder's datalist, all that is wrong with it, and what else is worth knowing, a line each."""
+
+    datalist: dict
+    problems: list[Problem]
+    notes: list[str]
 
 
-def prepare(
-    folder: PathLike,
-    layout: Callable[[PathLike], dict] | None = None,
-    **limits: Any,
-) -> tuple[dict, list[Problem]]:
-    """The datalist of a folder and all its problems (`check_cases`), with masks that have no image.
+def prepare(folder: PathLike, layout: Callable[[PathLike], dict] | None = None, **limits: Any) -> Prepared:
+    """The datalist of a folder with all its problems (`check_cases`, masks without an image) and notes (`leftovers`).
 
     layout: folder -> datalist, one of `monai_iltm.data.layouts`; None takes the folder's own, as
     `read_datalist` does. limits: the fields of `Limits`. Nothing is written.
@@ -29,8 +33,9 @@ def prepare(
     """
     root = require_folder(folder)
     datalist = (layout or read_datalist)(root)
-    problems = check_cases(datalist, root, **limits)
-    return datalist, [*problems, *_stray_masks(root, datalist)]
+    examined = examine(datalist, root, **limits)
+    left = leftovers(root, datalist)
+    return Prepared(datalist, [*examined.table(), *left.problems], [*examined.notes, *left.notes])
 
 
 def image_limits(
@@ -40,25 +45,20 @@ def image_limits(
     expected_range: tuple[float, float] | None = None,
     spacing: Sequence[float] | None = None,
     resize: bool = False,
+    intensity_range: Any = None,
+    orientation: str | None = None,
+    max_read_gib: float | None = None,
+    allow_outside: bool = False,
 ) -> dict[str, Any]:
     """The fields of `Limits` that a model's grid sets: at least one token an axis, and not more than it holds.
 
     factor: voxels a token and axis. channels: of an image, expected_range: of its intensities; None: any. Images that
-    are resized may be of any size, and of any spacing.
+    are resized may be of any size, and of any spacing. intensity_range: what the model takes for black and white.
+    orientation: to which volumes are turned before they are measured. max_read_gib: memory that reading a file may
+    take. allow_outside: files may lie outside the data folder.
     """
     smallest = tuple(factor for _ in image_size)
     room = None if resize else tuple(image_size)
-    held = {"min_size": smallest, "max_size": room, "spacing": spacing}
-    return held | {"channels": channels, "value_range": expected_range}
-
-
-def _stray_masks(root: Path, datalist: dict) -> list[Problem]:
-    """Masks whose image is missing; where a manifest or datalist states the pairs, names mean nothing."""
-    if any((root / name).is_file() for name in STATED_PAIRS):
-        return []
-    used = {entry.get("label") for part in datalist.values() if isinstance(part, list) for entry in part}
-    try:
-        stray = [path for path in masks_without_image(image_files(root)) if path not in used]
-    except InputError as error:
-        return [Problem("", "", "ambiguous masks", str(error))]
-    return [Problem("", path, "mask without its image", "no image of this name") for path in stray]
+    held: dict[str, Any] = {"min_size": smallest, "max_size": room, "spacing": spacing, "orientation": orientation}
+    held |= {"channels": channels, "value_range": expected_range, "intensity_range": intensity_range}
+    return held | {"most_bytes": None if max_read_gib is None else int(max_read_gib * 2**30), "outside": allow_outside}

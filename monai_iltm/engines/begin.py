@@ -17,6 +17,7 @@ from monai_iltm.data.checks import require_sound
 from monai_iltm.data.contamination import sha256
 from monai_iltm.data.documents import read_json, write_csv, write_json
 from monai_iltm.data.errors import InputError
+from monai_iltm.data.leftovers import door_notes
 from monai_iltm.engines.distributed import barrier, is_main
 from monai_iltm.engines.door import require_writable
 from monai_iltm.store import RunFolder, open_run
@@ -70,6 +71,8 @@ def begin_run(
             rows = [{"case": p.case, "file": p.file, "problem": p.what, "found": p.found} for p in problems]
             write_csv(run.path / "skipped.csv", rows)
             print(f"{len({p.case for p in problems})} cases are skipped, see skipped.csv")
+        for note in door_notes(Path(dataset_dir), datalist):
+            print(note)
         kept = {name: value for name, value in settings.items() if name not in FREE}
         inputs = _hashes(sound, Path(dataset_dir))
         open_run(run.path, kept, inputs, str(Path(dataset_dir).resolve()), **_about(settings))

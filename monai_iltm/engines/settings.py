@@ -147,7 +147,7 @@ def _or_none(kind: Kind) -> Kind:
 
 KINDS: dict[str, Kind] = {
     **_all(FLAG, "skip_bad check_data resize amp vqvae_augment paper_masking warm_start bracket side_by_side"),
-    **_all(FLAG, "allow_outside"),
+    **_all(FLAG, "allow_outside renew"),
     **_all(COUNT, "image_channels vqvae_residual_layers num_codes code_features vqvae_epochs vqvae_batch_size"),
     **_all(COUNT, "prior_width prior_depth prior_heads groups prior_epochs prior_batch_size draws decodes looks"),
     **_all(COUNT, "at_once max_rounds val_interval processes"),

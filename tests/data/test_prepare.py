@@ -48,13 +48,13 @@ def patch_header(path: Path, offset: int, *values: float) -> None:
 
 def found(folder: Path, **limits) -> list[tuple[str, str]]:
     """(file, what is wrong) of every problem of a folder."""
-    return [(problem.file, problem.what) for problem in prepare(folder, **limits)[1]]
+    return [(problem.file, problem.what) for problem in prepare(folder, **limits).problems]
 
 
 def test_a_sound_folder_has_no_problem(volumes):
-    datalist, problems = prepare(volumes, min_size=(8, 9, 10), value_range=(0, 1))
-    assert problems == []
-    assert [entry["case"] for entry in datalist["training"]] == ["ok0", "ok1", "ok2"]
+    prepared = prepare(volumes, min_size=(8, 9, 10), value_range=(0, 1))
+    assert (prepared.problems, prepared.notes) == ([], [])
+    assert [entry["case"] for entry in prepared.datalist["training"]] == ["ok0", "ok1", "ok2"]
 
 
 def test_files_that_cannot_be_read(pictures):
@@ -69,7 +69,7 @@ def test_files_that_cannot_be_read(pictures):
         ("text.tif", UNREADABLE),
         ("volume.nii.gz", UNREADABLE),
     ]
-    assert not any(str(pictures) in problem.found for problem in prepare(pictures)[1])
+    assert not any(str(pictures) in problem.found for problem in prepare(pictures).problems)
 
 
 def test_missing_file(pictures):
@@ -87,7 +87,7 @@ def test_intensities_that_are_not_finite(tmp_path, bad, name):
     write_image(tmp_path / ("ok" + name), values, AFFINE)
     values[1, 2] = bad
     write_image(tmp_path / name, values, AFFINE)
-    problem = prepare(tmp_path)[1]
+    problem = prepare(tmp_path).problems
     assert [(p.file, p.what) for p in problem] == [(name, "NaN or infinite intensities")]
     assert problem[0].found == f"{np.count_nonzero(~np.isfinite(values))} of {values.size} values"
 
@@ -131,7 +131,7 @@ def test_more_than_three_axes(volumes, shape):
 def test_mixed_dimensions_and_channels(pictures):
     write_image(pictures / "colour.png", picture(shape=(16, 18, 3)))
     write_image(pictures / "volume.nii.gz", volume(), AFFINE)
-    problems = prepare(pictures)[1]
+    problems = prepare(pictures).problems
     assert [(p.file, p.what, p.found) for p in problems] == [
         ("colour.png", "mixed channels", "3, most images have 1"),
         ("volume.nii.gz", "mixed dimensions", "3D, most images are 2D"),
@@ -141,7 +141,7 @@ def test_mixed_dimensions_and_channels(pictures):
 def test_constant_and_small_images(pictures):
     write_image(pictures / "flat.png", np.full((16, 18), 7, np.uint8))
     write_image(pictures / "small.png", picture(shape=(15, 18)))
-    problems = prepare(pictures, min_size=16)[1]
+    problems = prepare(pictures, min_size=16).problems
     assert [(p.file, p.what, p.found) for p in problems] == [
         ("flat.png", "constant image", "every value 7"),
         ("small.png", "image too small", "(15, 18), smallest grid (16, 16)"),
@@ -167,15 +167,15 @@ def test_a_models_grid_says_what_fits(pictures, size, factor, resize, what):
 
 
 def test_other_channels_than_the_models(pictures):
-    found = {(p.what, p.found) for p in prepare(pictures, channels=3)[1]}
+    found = {(p.what, p.found) for p in prepare(pictures, channels=3).problems}
     assert found == {("wrong number of channels", "1, expected 3 (setting image_channels)")}
-    assert prepare(pictures, channels=1)[1] == []
+    assert prepare(pictures, channels=1).problems == []
 
 
 def test_intensities_out_of_range(pictures):
     write_image(pictures / "wide.tif", picture().astype(np.float32) * 10)
     write_image(pictures / "edge.tif", picture().astype(np.float32) * 0 + np.linspace(-2.5, 257.5, 18))
-    problems = prepare(pictures, value_range=(0, 255))[1]
+    problems = prepare(pictures, value_range=(0, 255)).problems
     assert [(p.file, p.what) for p in problems] == [("wide.tif", "intensities out of range")]
     assert problems[0].found.endswith("expected 0 to 255 (setting expected_range, +- 1%)")
     assert len(found(pictures, value_range=(0, 255), tolerance=0)) == 2
@@ -204,7 +204,7 @@ def test_masks(volumes):
     ):
         write_image(volumes / "masks" / f"ok{index}.nii", volume(shape=shape) > 0.5, affine)
     write_image(volumes / "masks" / "gone_mask.nii", volume() > 0.5, AFFINE)
-    problems = prepare(volumes)[1]
+    problems = prepare(volumes).problems
     assert [(p.case, p.file, p.what, p.found) for p in problems] == [
         ("ok1", "masks/ok1.nii", "label on another grid", "(8, 9, 11), image (8, 9, 10)"),
         ("ok2", "masks/ok2.nii", "label on another grid", "affine off by up to 1.8 mm"),
@@ -222,29 +222,29 @@ def test_ambiguous_masks_under_another_layout(pictures):
     for name in ("train/1.png", "test/1.png", "masks/1.png"):
         write_image(pictures / name, picture())
     entries = [{"case": str(i), "image": f"ok{i}.png"} for i in range(2)]
-    assert [p.what for p in prepare(pictures, lambda _: {"training": entries})[1]] == ["ambiguous masks"]
+    assert [p.what for p in prepare(pictures, lambda _: {"training": entries}).problems] == ["ambiguous masks"]
 
 
 def test_empty_folder_and_single_image(tmp_path):
-    assert [(p.what, p.found) for p in prepare(tmp_path)[1]] == [("no training images", "0, at least 2 needed")]
+    assert [(p.what, p.found) for p in prepare(tmp_path).problems] == [("no training images", "0, at least 2 needed")]
     write_image(tmp_path / "one.png", picture())
-    assert [p.what for p in prepare(tmp_path)[1]] == ["a single image among training images"]
-    assert prepare(tmp_path, fewest=1)[1] == []
+    assert [p.what for p in prepare(tmp_path).problems] == ["a single image among training images"]
+    assert prepare(tmp_path, fewest=1).problems == []
     with pytest.raises(InputError, match="not found"):
         prepare(tmp_path / "nowhere")
 
 
 def test_prepare_takes_a_manifest(pictures):
     (pictures / "manifest.csv").write_text("path,label,mask_path,split,kind\nok0.png,normal,,train-pool,free\n")
-    datalist, problems = prepare(pictures)
-    assert [entry["case"] for entry in datalist["training"]] == ["ok0"]
-    assert [p.what for p in problems] == ["a single image among training images"]
+    prepared = prepare(pictures)
+    assert [entry["case"] for entry in prepared.datalist["training"]] == ["ok0"]
+    assert [p.what for p in prepared.problems] == ["a single image among training images"]
 
 
 def test_all_problems_come_in_one_table(pictures):
     (pictures / "empty.png").touch()
     write_image(pictures / "flat.png", np.zeros((4, 5), np.uint8))
-    table = format_problems(prepare(pictures, min_size=8)[1]).splitlines()
+    table = format_problems(prepare(pictures, min_size=8).problems).splitlines()
     assert table[0].split() == ["case", "file", "problem", "found"]
     assert [line.split()[1] for line in table[2:]] == ["empty.png", "flat.png", "flat.png"]
     assert table[2].index("empty file") == table[3].index("constant image") == table[0].index("problem")

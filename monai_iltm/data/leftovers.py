@@ -1,0 +1,128 @@
+"""What of a folder is in no list, and why: truth without its image, files that nothing reads, what was left out."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from monai_iltm.data.errors import InputError, shown
+from monai_iltm.data.layouts import named_cases
+from monai_iltm.data.names import is_shortened
+from monai_iltm.data.pairs import is_truth, truth_folder, unpaired
+from monai_iltm.data.problems import Problem
+from monai_iltm.data.tree import Survey, survey
+from monai_iltm.data.unread import unread_kinds, unread_words
+
+STATED = ("manifest.csv", "datalist.json")  # files that state the pairs: names mean nothing beside them
+FILE_KEYS = ("image", "label", "lock_normal", "lock_anomalous")
+
+
+@dataclass(frozen=True)
+class Leftovers:
+    """problems: truth that belongs to no image, or to several. notes: all else, a line each."""
+
+    problems: list[Problem]
+    notes: list[str]
+
+
+def leftovers(root: Path, datalist: dict) -> Leftovers:
+    """What a datalist leaves out of its folder, by the names of files alone."""
+    files = survey(root)
+    problems, organs = _strays(root, files, datalist)
+    notes = [f"left out, {what}: {_some(names)}" for what, names in _by_value(files.left_out).items()]
+    if files.others:
+        notes.append(f"{len(files.others)} files are not read, {unread_words(unread_kinds(root, files.others))}")
+    if organs:
+        notes.append(f"{len(organs)} masks bear names of their own and are taken for no truth: {_some(organs)}")
+    return Leftovers(problems, [*notes, *_unlisted(root, files, datalist), *_told_of_cases(datalist)])
+
+
+def door_notes(root: Path, datalist: dict) -> list[str]:
+    """The same for a run, which masks without an image do not stop: as a line."""
+    left = leftovers(root, datalist)
+    strays = [problem.file for problem in left.problems if problem.file]
+    told = [f"{len(strays)} masks belong to no image: {_some(strays)}"] if strays else []
+    return [*left.notes, *told, *(problem.found for problem in left.problems if not problem.file)]
+
+
+def unlisted_files(root: Path, files: Survey, datalist: dict) -> list[str]:
+    """The images of a folder and their truth, by names, that a datalist does not name."""
+    by_names = _by_names(root, files)
+    return sorted(_files(root, by_names) - _files(root, datalist)) if by_names is not None else []
+
+
+def _by_names(root: Path, files: Survey) -> dict | None:
+    """What names alone make of a folder; None where they cannot, as where a list was given instead."""
+    try:
+        return named_cases(root, files)
+    except InputError:
+        return None
+
+
+def _strays(root: Path, files: Survey, datalist: dict) -> tuple[list[Problem], list[str]]:
+    """Truth that no image claims; where another layout than names made the list, in folders of truth alone."""
+    if _stated(root):
+        return [], []
+    try:
+        left = unpaired(files.images)
+    except InputError as error:
+        return [Problem("", "", "ambiguous masks", str(error))], []
+    used = _files(root, datalist)
+    by_names = datalist == _by_names(root, files)
+    masks = [path for path in left.masks if path not in used and (by_names or truth_folder(path))]
+    problems = [Problem("", path, "mask without its image", "no image of this name") for path in masks]
+    return problems, [path for path in left.organs if path not in used]
+
+
+def _unlisted(root: Path, files: Survey, datalist: dict) -> list[str]:
+    stated = _stated(root)
+    if stated and "protocol" not in datalist and (new := unlisted_files(root, files, datalist)):
+        mend = ": delete it, or --renew True makes it anew" if stated == "datalist.json" else ""
+        return [f"{len(new)} files of the folder are not in {stated}, {_some(new)}{mend}"]
+    if not stated and datalist == _by_names(root, files):
+        used = _files(root, datalist)
+        if beside := [path for path in files.images if not is_truth(path) and path not in used]:
+            return [f"{len(beside)} images lie neither in train* nor in test*, and are left out: {_some(beside)}"]
+    return []
+
+
+def _stated(root: Path) -> str | None:
+    return next((name for name in STATED if (root / name).is_file()), None)
+
+
+def _told_of_cases(datalist: dict) -> Iterator[str]:
+    cases = [(str(entry.get("case", "")), str(entry.get("image", ""))) for entry in _entries(datalist)]
+    short = [case for case, image in cases if is_shortened(case, image)]
+    if short:
+        yield f"{len(short)} ids were shortened, their paths being too long for names of files: {_some(short)}"
+    tests = [entry for entry in datalist.get("testing") or [] if not entry.get("normal")]
+    if tests and not any(entry.get("label") for entry in tests):
+        images = _some(str(entry.get("image")) for entry in tests)
+        yield f"no test image has a mask of its truth ({images}): figures need one"
+
+
+def _entries(datalist: dict) -> list[dict]:
+    return [entry for part in datalist.values() if isinstance(part, list) for entry in part]
+
+
+def _files(root: Path, datalist: dict) -> set[str]:
+    """Every file that a datalist names, relative to the folder."""
+    paths = (str(entry[key]) for entry in _entries(datalist) for key in FILE_KEYS if entry.get(key))
+    return {os.path.relpath(root / path, root).replace(os.sep, "/") for path in paths}
+
+
+def _by_value(names: dict[str, str]) -> dict[str, list[str]]:
+    groups: dict[str, list[str]] = defaultdict(list)
+    for name, what in names.items():
+        groups[what].append(name)
+    return groups
+
+
+def _some(names: Iterable[str], most: int = 3) -> str:
+    """The first names, and how many more there are."""
+    listed = list(names)
+    rest = f" and {len(listed) - most} more" if len(listed) > most else ""
+    return ", ".join(shown(name) for name in listed[:most]) + rest
