@@ -150,9 +150,6 @@ class RunFolder:
 
     path: Path
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "path", Path(self.path))  # a config holds a text
-
     @property
     def record(self) -> Path:
         """Settings, seed, versions and hashes of the inputs."""

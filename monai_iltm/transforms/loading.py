@@ -81,7 +81,7 @@ class ChannelFirstd(MapTransform, InvertibleTransform):
         axes = self.spatial_dims + 1
         while image.ndim > axes and image.shape[-1] == 1:
             image = image[..., 0]
-        if image.ndim == self.spatial_dims:
+        if image.ndim <= self.spatial_dims:
             return image[None]
         last = image.ndim == axes and image.shape[-1] == channels
         if last and (image.shape[0] != channels or _is_last(image.meta.get(MetaKeys.ORIGINAL_CHANNEL_DIM))):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from monai_iltm.data.cases import image_dataset, load_cases, read_datalist
+from monai_iltm.data.cases import image_dataset, load_cases, read_datalist, with_truth_rule
 from monai_iltm.data.documents import write_json
 from monai_iltm.data.errors import InputError
 from monai_iltm.data.images import write_image
@@ -129,9 +129,25 @@ def test_what_is_no_datalist_is_told(data, text, words):
         read_datalist(data, path)
 
 
-def test_a_missing_data_folder_is_told(tmp_path):
+def test_a_missing_data_folder_is_told_once_a_case_is_wanted(tmp_path):
+    """Until then a bundle can be looked at: it has no cases."""
+    cases = load_cases(tmp_path / "nowhere")
+    assert len(cases) == 0
     with pytest.raises(InputError, match="nowhere: folder not found"):
-        load_cases(tmp_path / "nowhere")
+        list(cases)
+    assert len(image_dataset(cases, preprocessing((8, 8)))) == 0
+
+
+def test_how_labels_are_read_goes_with_every_entry_that_has_one():
+    lists = {
+        "training": [{"case": "a"}, {"case": "b", "label": "b.png", "label_threshold": 3}],
+        "protocol": {"size": 2},
+    }
+    told = with_truth_rule(lists, {"label_threshold": 127, "label_ignore": 255, "draws": 3})
+    assert told["training"][0] == {"case": "a"}
+    assert told["training"][1] == {"case": "b", "label": "b.png", "label_threshold": 3, "label_ignore": 255}
+    assert told["protocol"] == {"size": 2}
+    assert with_truth_rule(lists, {"label_threshold": None}) is lists
 
 
 # ---- checks ----

@@ -13,8 +13,7 @@ from monai.utils import convert_to_tensor
 from monai_iltm.data.checks import check_cases
 from monai_iltm.data.errors import InputError
 from monai_iltm.data.images import read_image, write_image
-from monai_iltm.transforms import ToImageGridd, preprocessing
-from monai_iltm.transforms.preprocess import scale_intensity
+from monai_iltm.transforms import ToImageGridd, preprocessing, scale_intensity
 
 RANGE = (0, 255)
 KINDS = [("picture", (13, 18), 1), ("colour", (18, 13), 3), ("flat", (13, 18), 1), ("volume", (9, 12, 7), 1)]
@@ -109,7 +108,7 @@ def test_a_volume_is_resampled_to_the_spacing_asked_for(case_on_disk):
 def test_the_door_knows_what_size_a_resampled_volume_will_have(tmp_path_factory, oblique, size, spacing):
     """What the check of the data lets through fits, and what fits is let through."""
     folder = tmp_path_factory.mktemp("volume")
-    write_image(folder / "a.nii.gz", np.arange(np.prod(size), dtype=np.float32).reshape(size), oblique)
+    write_image(folder / "a.nii.gz", np.linspace(0, 2000, np.prod(size), dtype=np.float32).reshape(size), oblique)
     case = {"case": "a", "image": "a.nii.gz"}
     item = preprocessing((64, 64, 64), 1, (0, 2000), spacing, resize=True)({"image": str(folder / "a.nii.gz")})
     (resampled,) = (step for step in item["image"].applied_operations if step["class"] == "Resize")
@@ -140,6 +139,10 @@ def test_without_a_mask_only_the_image_is_there(case_on_disk):
         ({"image_size": (12, 24)}, r"case_7: size \(13, 18\) is larger than image_size \(12, 24\)"),
         ({"image_size": (24, 24), "channels": 3}, "case_7: 2D with 1 channels, the model takes 2D with 3"),
         ({"image_size": (24, 24, 24)}, "case_7: 2D with 1 channels, the model takes 3D with 1"),
+        (
+            {"image_size": (24, 24), "expected_range": (0, 100)},
+            r"case_7: intensities out of range, 0 to 2\d\d, expected 0 to 100 \(setting expected_range",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused_by_case(case_on_disk, options, words):
