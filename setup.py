@@ -1,4 +1,4 @@
-"""bundles/ and configs/ lie beside the package in a checkout, inside it once it is built; setup.cfg says the rest."""
+"""bundles/ and configs/ lie beside the package in a checkout, and inside it once built; the rest is in setup.cfg."""
 
 from setuptools import find_packages, setup
 

@@ -36,7 +36,7 @@ class Codebook(EMAQuantizer):
             # Seen from the codes' midst (a dead code may lie far off): distances far smaller than the codes themselves
             # would drown in the rounding of |c|^2 - 2 x c.
             # |x|^2 is left out: the same for all codes of one input.
-            centre = codes.median(0).values
+            centre = codes.topk((len(codes) + 1) // 2, 0, largest=False).values[-1]  # ONNX knows no median
             codes = codes - centre
             nearest = (codes.square().sum(1) - 2 * (flat - centre) @ codes.t()).argmin(1)
         return flat, torch.empty(0), nearest.view(inputs.shape[0], *inputs.shape[2:])
