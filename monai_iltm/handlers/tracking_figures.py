@@ -36,12 +36,12 @@ def round_figures(folder: RoundFolder, step: int = 0) -> list[Metric]:
     found = []
     for path, group in ((folder.record, "round"), (folder.metrics, "test")):
         content = _content(path)
-        named = {name: content[name] for name in METRICS if name in content}
-        for name in content.keys() - named.keys():
-            own = f"{group}/{allowed(name)}"
+        named: dict[str, Any] = {}
+        for name, value in content.items():
+            own = name if name in METRICS else f"{group}/{allowed(name)}"
             while own in named:  # two kinds of anomalies may differ in nothing but what is not allowed
                 own += "_"
-            named[own] = content[name]
+            named[own] = value
         found += _metrics(path, named, step)
     return found
 

@@ -121,7 +121,7 @@ def require_database(database: Path, ours: bool) -> None:
                 os.replace(f"{database}{end}", f"{aside}{end}")
         warn(f"{database.name} was damaged or half made: now {aside.name}, and all rounds are told anew")
     if not database.exists():
-        _make(database)
+        make_database(database)
 
 
 @contextlib.contextmanager
@@ -159,7 +159,7 @@ def _is_whole(database: Path) -> bool:
     return whole
 
 
-def _make(database: Path) -> None:
+def make_database(database: Path) -> None:
     """All tables in a file beside, which takes the name when it is whole: a kill leaves none that is half made."""
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 

@@ -20,7 +20,7 @@ from mlflow.tracking import MlflowClient
 from monai_iltm.data.documents import read_json, write_csv, write_json
 from monai_iltm.data.images import write_image
 from monai_iltm.handlers import MLflowRounds
-from monai_iltm.handlers.tracking_store import sqlite_address
+from monai_iltm.handlers.tracking_store import make_database, sqlite_address
 from monai_iltm.store import RunFolder, open_run
 
 pytestmark = pytest.mark.slow  # MLflow takes seconds to make a data base
@@ -77,10 +77,9 @@ def asked(database: Path, question: str) -> list[tuple]:
 @pytest.fixture(scope="module")
 def empty_database(tmp_path_factory) -> Path:
     """MLflow's tables, whole and without a run: to be copied, for they take seconds."""
-    run = begun(tmp_path_factory.mktemp("empty") / "run")
-    rounds(run)(Engine(lambda *_: None))
-    assert asked(run.path / "mlflow.db", "SELECT name FROM experiments") == [("Default",), ("monai_iltm",)]
-    return run.path / "mlflow.db"
+    database = tmp_path_factory.mktemp("empty") / "mlflow.db"
+    make_database(database)
+    return database
 
 
 @pytest.fixture
