@@ -74,8 +74,8 @@ def choose(rated: list[Rated]) -> list[tuple[str, list[Rated]]]:
     return [(title, members) for title, members in groups if members]
 
 
-def panels_html(arrays: CaseArrays, view: View, scale: Scale) -> str:
-    """The panels of one plane; an empty place for what is not known."""
+def panels(arrays: CaseArrays, view: View, scale: Scale) -> list[str]:
+    """One plane as PNG data addresses, in the order of PANELS; empty for what is not known."""
     window, invert = window_of(arrays, view), arrays.medical
     image = view.take(arrays.image)
     sources = [grey_png(image, window, invert)]
@@ -83,7 +83,12 @@ def panels_html(arrays: CaseArrays, view: View, scale: Scale) -> str:
     sources.append("" if arrays.surprise is None else heat_png(view.take(arrays.surprise), scale))
     for area, colour in ((arrays.mask, SUSPECT), (arrays.truth, TRUTH)):
         sources.append("" if area is None else overlay_png(image, window, invert, [(view.take(area), colour)]))
-    return "".join(picture_html(source, view) for source in sources)
+    return sources
+
+
+def panels_html(arrays: CaseArrays, view: View, scale: Scale) -> str:
+    """The panels of one plane; an empty place for what is not known."""
+    return "".join(picture_html(source, view) for source in panels(arrays, view, scale))
 
 
 def picture_html(source: str, view: View) -> str:
