@@ -1,25 +1,34 @@
-"""One image file, looked at once: everything that is wrong with it, and what its place among the others depends on."""
+"""One file, looked at once: everything that is wrong with it, and what its place among the others depends on."""
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+from nibabel.nifti1 import Nifti1Header
 
-from monai_iltm.data.errors import InputError
+from monai_iltm.data.claims import MOST_BYTES
+from monai_iltm.data.errors import InputError, shown
+from monai_iltm.data.grids import Grid, grids_apart, voxel_size
+from monai_iltm.data.headers import geometry_notes, spacing_findings
 from monai_iltm.data.images import is_volume, read_image
+from monai_iltm.data.orientations import UPRIGHT
+from monai_iltm.data.truth import read_mask
+from monai_iltm.data.volumes import read_header
 
 Finding = tuple[str, str]  # (what is wrong, what was found)
+FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
 class FileReport:
     """findings: what is wrong with the file by itself. shape: its grid [*S], None where it cannot be read.
 
-    channels: 1 for grey and volumes. affine: [4, 4] or None for pictures. low, high: range of its finite intensities.
+    channels: 1 for grey and volumes. affine: [4, 4] in mm or None for pictures. low, high, mean: of its finite
+    intensities. notes: what a person should hear though the file can be used. axcodes: where a volume's axes lead, such
+    as "RAS"; None for pictures, slices and affines that cannot say.
     """
 
     findings: list[Finding] = field(default_factory=list)
@@ -28,46 +37,81 @@ class FileReport:
     affine: np.ndarray | None = None
     low: float = 0.0
     high: float = 0.0
+    mean: float = 0.0
+    notes: list[str] = field(default_factory=list)
+    axcodes: str | None = None
 
 
-def inspect_file(path: Path) -> FileReport:
-    """Read a file whole and report on it; never raises for what a file may hold."""
-    if not path.is_file():
-        return FileReport([("missing file", "no such file")])
-    if path.stat().st_size == 0:
-        return FileReport([("empty file", "0 bytes")])
-    spacing = _spacing_findings(path) if is_volume(path) else []
+def inspect_file(path: Path, most_bytes: int = MOST_BYTES) -> FileReport:
+    """Read an image whole and report on it; never raises for what a file may hold."""
+    if absent := _absent(path):
+        return absent
+    spacing = _spacing_findings(path)
     try:
-        image = read_image(path)
+        image = read_image(path, most_bytes)
     except InputError as error:
-        told = str(error).removeprefix(f"{path}: ").replace(str(path), path.name)
-        return FileReport([("truncated or unreadable file", told)])
-    colour = image.affine is None and image.array.ndim == 3
-    shape = image.array.shape[:2] if colour else image.array.shape
-    channels = image.array.shape[2] if colour else 1
+        return FileReport([_unreadable(path, error)])
+    shape, affine = image.grid
+    channels = image.array.shape[-1] if image.array.ndim > len(shape) else 1
     if image.array.size == 0:
         return FileReport([("image without voxels", f"shape {shape}")])
-    findings = [*spacing, *_affine_findings(image.affine), *_grid_findings(shape)]
-    intensity_findings, low, high = _intensities(image.array)
-    return FileReport([*findings, *intensity_findings], shape, channels, image.affine, low, high)
+    findings = [*spacing, *_affine_findings(affine), *_grid_findings(shape)]
+    told, low, high, mean = _intensities(image.array)
+    notes = _notes(image.header, image.orientation)
+    return FileReport([*findings, *told], shape, channels, affine, low, high, mean, notes, _axcodes(image.grid))
+
+
+def inspect_mask(
+    path: Path, threshold: float | None = None, ignore: float | None = None, most_bytes: int = MOST_BYTES
+) -> FileReport:
+    """Read a mask whole, as ``read_mask`` does, and report on it; low and high are 0 or 1, mean the share marked."""
+    if absent := _absent(path):
+        return absent
+    spacing = _spacing_findings(path)
+    try:
+        mask = read_mask(path, threshold, ignore, most_bytes)
+    except InputError as error:
+        return FileReport([_unreadable(path, error)])
+    shape, affine = mask.grid
+    if mask.array.size == 0:
+        return FileReport([("image without voxels", f"shape {shape}")])
+    findings = [*spacing, *_affine_findings(affine), *_grid_findings(shape)]
+    low, high, mean = float(mask.array.min()), float(mask.array.max()), float(mask.array.mean())
+    return FileReport(findings, shape, 1, affine, low, high, mean, _notes(mask.header, mask.orientation))
 
 
 def grid_difference(image: FileReport, other: FileReport) -> str | None:
-    """How the grid of `other` differs from the image's, or None; both must have a shape.
+    """How the grid of `other` differs from the image's, or None; both must have a shape."""
+    return grids_apart(_grid(image), _grid(other))
 
-    Affines agree where the corners of the grid come within a tenth of a voxel: headers hold rounded numbers.
-    """
-    if image.shape != other.shape:
-        return f"{other.shape}, image {image.shape}"
-    if image.affine is None or other.affine is None or image.shape is None:
-        return None if (image.affine is None) == (other.affine is None) else "a picture beside a volume"
-    if not (np.isfinite(image.affine).all() and np.isfinite(other.affine).all()):
-        return None  # reported with the file itself
-    sides = [(0, size - 1) for size in (*image.shape, 1, 1)[:3]]
-    corners = np.array([[*corner, 1.0] for corner in itertools.product(*sides)])
-    apart = np.abs(corners @ (image.affine - other.affine).T).max()
-    voxel = np.linalg.norm(image.affine[:3, :3], axis=0).min()
-    return f"affine off by up to {apart:.4g} mm" if apart > 0.1 * voxel else None
+
+def _grid(report: FileReport) -> Grid:
+    return report.shape or (), report.affine
+
+
+def _absent(path: Path) -> FileReport | None:
+    if not path.is_file():
+        return FileReport([("missing file", "no such file")])
+    return FileReport([("empty file", "0 bytes")]) if path.stat().st_size == 0 else None
+
+
+def _unreadable(path: Path, error: InputError) -> Finding:
+    told = str(error).removeprefix(f"{shown(path)}: ").replace(shown(path), shown(path.name))
+    return "truncated or unreadable file", shown(told)
+
+
+def _notes(header: Nifti1Header | None, orientation: int) -> list[str]:
+    if header is not None:
+        return geometry_notes(header)
+    return [f"turned by its EXIF orientation {orientation}"] if orientation != UPRIGHT else []
+
+
+def _axcodes(grid: Grid) -> str | None:
+    shape, affine = grid
+    if affine is None or len(shape) != 3 or not np.isfinite(affine).all():
+        return None
+    codes = nib.aff2axcodes(affine)
+    return None if None in codes else "".join(codes)
 
 
 def _grid_findings(shape: tuple[int, ...]) -> list[Finding]:
@@ -82,36 +126,33 @@ def _affine_findings(affine: np.ndarray | None) -> list[Finding]:
     if not np.isfinite(affine).all():
         return [("non-finite affine", f"{np.count_nonzero(~np.isfinite(affine))} of 16 entries NaN or infinite")]
     # relative to the spacing: 1e-3 mm voxels have a determinant of 1e-9 and are sound
-    size = np.linalg.norm(affine[:3, :3], axis=0)
+    size = voxel_size(affine)
     if not size.all() or abs(np.linalg.det(affine[:3, :3] / size)) < 1e-6:
         return [("singular affine", f"determinant {np.linalg.det(affine[:3, :3]):.3g}")]
     return []
 
 
-def _intensities(array: np.ndarray) -> tuple[list[Finding], float, float]:
-    """(findings, lowest, highest finite value); an array without a finite value has the range 0 to 0."""
+def _intensities(array: np.ndarray) -> tuple[list[Finding], float, float, float]:
+    """(findings, lowest, highest and mean finite value); all 0 for an array without a finite value."""
     finite = np.isfinite(array)
     count = array.size - int(np.count_nonzero(finite))
     findings = [("NaN or infinite intensities", f"{count} of {array.size} values")] if count else []
     if count == array.size:
-        return findings, 0.0, 0.0
+        return findings, 0.0, 0.0, 0.0
     values = array[finite] if count else array
     low, high = float(values.min()), float(values.max())
     if low == high:
         findings.append(("constant image", f"every value {low:g}"))
-    return findings, low, high
+    if max(-low, high) > FLOAT32_MAX:
+        findings.append(("intensities beyond float32", f"{low:g} to {high:g}"))
+        return findings, low, high, 0.0
+    return findings, low, high, float(values.mean(dtype=np.float64))
 
 
 def _spacing_findings(path: Path) -> list[Finding]:
-    """From the header as it lies in the file: nibabel repairs zero and negative spacings when it opens the image."""
+    if not is_volume(path):
+        return []
     try:
-        with nib.openers.Opener(str(path)) as stream:
-            block = stream.read(540)
-        kind = nib.nifti2.Nifti2Header if nib.nifti2.Nifti2Header.may_contain_header(block) else nib.nifti1.Nifti1Header
-        header = kind(block[: kind.template_dtype.itemsize], check=False)
-        axes = min(max(int(header["dim"][0]), 1), 3)
-        spacing = np.asarray(header["pixdim"][1 : axes + 1], np.float64)
+        return spacing_findings(read_header(path, check=False))
     except Exception:  # not a NIfTI header: reading the image will say so
         return []
-    sound = np.isfinite(spacing) & (spacing > 0)
-    return [] if sound.all() else [("spacing not positive", " x ".join(f"{value:g}" for value in spacing))]

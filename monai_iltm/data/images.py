@@ -1,24 +1,27 @@
-"""Image files, read and written: NIfTI by nibabel, pictures by Pillow and tifffile, always in the file's own grid."""
+"""Image files, read and written in the file's own grid: the door to volumes, pictures and TIFFs."""
 
 from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
-import tifffile
 from monai.config import PathLike
-from monai.data import ImageReader
-from monai.utils import MetaKeys, ensure_tuple
+from nibabel.nifti1 import Nifti1Header
 from PIL import Image
 
-from monai_iltm.data.errors import InputError
-from monai_iltm.data.pictures import read_picture, read_tiff
+from monai_iltm.data.claims import MOST_BYTES
+from monai_iltm.data.errors import InputError, shown
+from monai_iltm.data.grids import Grid
+from monai_iltm.data.headers import image_shape, mm_affine
+from monai_iltm.data.orientations import TAG, UPRIGHT, stored
+from monai_iltm.data.pictures import Picture, picture_grid, read_picture
+from monai_iltm.data.tiffs import read_tiff, tiff_grid, write_tiff
+from monai_iltm.data.volumes import read_header, read_volume, write_volume
 
 VOLUME_SUFFIXES = (".nii.gz", ".nii")
 TIFF_SUFFIXES = (".tif", ".tiff")
@@ -29,14 +32,34 @@ IMAGE_SUFFIXES = (*VOLUME_SUFFIXES, *PICTURE_SUFFIXES)
 
 @dataclass(frozen=True)
 class ImageFile:
-    """One image as its file holds it.
+    """One image as a viewer shows it.
 
-    array: [*S] or [*S, C] of the file's own dtype (scaled NIfTI: float); pictures [row, col], NIfTI [x, y, z].
+    array: [*S] or [*S, C] of the file's own dtype (scaled NIfTI: float); pictures [row, col], upright; NIfTI [x, y, z]
+    without trailing axes of one.
     affine: f64 [4, 4], voxel to world in mm, for NIfTI; None for pictures.
+    header: the NIfTI header of the file, for writing what belongs to it. orientation: how a picture is stored, by
+    EXIF's count, 1 where it is upright.
     """
 
     array: np.ndarray
     affine: np.ndarray | None
+    header: Nifti1Header | None = None
+    orientation: int = UPRIGHT
+
+    @property
+    def grid(self) -> Grid:
+        """(shape [*S] without channels, affine)."""
+        return (self.array.shape if self.affine is not None else self.array.shape[:2]), self.affine
+
+
+@dataclass(frozen=True)
+class ImageHead:
+    """What a file says of its image before it is decoded: shape [*S] without channels, else as ``ImageFile``."""
+
+    shape: tuple[int, ...]
+    affine: np.ndarray | None
+    header: Nifti1Header | None = None
+    orientation: int = UPRIGHT
 
 
 def suffix(path: PathLike) -> str:
@@ -70,46 +93,72 @@ def mask_suffix(image_path: PathLike) -> str:
     return ".nii.gz" if is_volume(image_path) else ".png"
 
 
-def read_image(path: PathLike) -> ImageFile:
-    """Read a NIfTI volume (.nii, .nii.gz) or a picture (PNG, JPEG, TIFF; 8, 16 bit or float, grey or colour).
+def read_image(path: PathLike, most_bytes: int = MOST_BYTES) -> ImageFile:
+    """Read a NIfTI volume (.nii, .nii.gz) or a picture (PNG, JPEG, TIFF; 8, 16 bit or float, grey, colour or bands).
 
-    Palettes become colours and alpha is dropped. Raises InputError for a file that is missing, empty, cut short,
-    unreadable, or of another format.
+    Palettes become colours, alpha is dropped, pictures are turned upright by their orientation tag. most_bytes: memory
+    that reading may take, held against what the header claims before anything is decoded. Raises InputError for a file
+    that is missing, empty, cut short, damaged, too large, or of another format.
     """
-    path = Path(path)
-    if suffix(path) not in IMAGE_SUFFIXES:
-        raise InputError(f"{path}: format {suffix(path) or 'without suffix'} is not one of {', '.join(IMAGE_SUFFIXES)}")
-    if not path.is_file():
-        raise InputError(f"{path}: file not found")
-    if path.stat().st_size == 0:
-        raise InputError(f"{path}: empty file, 0 bytes")
-    try:
-        if is_volume(path):
-            return _read_volume(path)
-        return ImageFile(read_tiff(path) if suffix(path) in TIFF_SUFFIXES else read_picture(path), None)
-    except InputError:
-        raise
-    except Exception as error:  # Pillow, tifffile and nibabel raise whatever their parsers met
-        raise InputError(f"{path}: cannot be read, truncated or damaged ({_first_line(error)})") from error
+    if is_volume(path):
+        array, header = _guarded(path, lambda file: read_volume(file, most_bytes))
+        return ImageFile(array, mm_affine(header), header)
+    picture = decode_picture(path, most_bytes)
+    return ImageFile(picture.colours(), None, None, picture.orientation)
 
 
-def write_image(path: PathLike, array: np.ndarray, affine: np.ndarray | None = None) -> None:
+def decode_picture(path: PathLike, most_bytes: int = MOST_BYTES) -> Picture:
+    """A PNG, JPEG or TIFF with its palette and alpha apart. Raises InputError as ``read_image``."""
+    reader = read_tiff if suffix(path) in TIFF_SUFFIXES else read_picture
+    return _guarded(path, lambda file: reader(file, most_bytes))
+
+
+def image_head(path: PathLike) -> ImageHead:
+    """What the file says of its image, which is not decoded. Raises InputError as ``read_image``."""
+    if is_volume(path):
+        header = _guarded(path, read_header)
+        return ImageHead(image_shape(header), mm_affine(header), header)
+    shape, orientation = _guarded(path, tiff_grid if suffix(path) in TIFF_SUFFIXES else picture_grid)
+    return ImageHead(shape, None, None, orientation)
+
+
+def image_grid(path: PathLike) -> Grid:
+    """(shape [*S] of the upright image without channels, affine f64 [4, 4] in mm or None), without decoding it."""
+    head = image_head(path)
+    return head.shape, head.affine
+
+
+def write_image(
+    path: PathLike, array: np.ndarray, affine: np.ndarray | None = None, like: PathLike | ImageFile | None = None
+) -> None:
     """Write a mask, map or image in one atomic step: the file is whole or not there.
 
     array: [*S] (pictures also [row, col, C]). bool becomes PNG 0/255 or NIfTI uint8 0/1; other integers keep their
-    values; floats become float32, as TIFF or NIfTI. affine: [4, 4], identity where None; pictures ignore it.
-    Raises InputError for a suffix that cannot hold the array and for a folder that cannot be written.
+    values; floats become float32, as TIFF or NIfTI.
+    like: the image that the array belongs to. A volume takes its whole geometry (both forms, both codes, units, axes
+    of one), a picture is stored turned as the image is. affine: [4, 4] in mm for a volume without such an image,
+    identity where None; pictures ignore it.
+    Raises InputError for a suffix that cannot hold the array, for an array on another grid than the image's and where
+    the file cannot be written, such as on a full disk.
     """
     path, array = Path(path), np.asarray(array)
-    writer = _writer(path, array)
+    head = _head_of(like)
+    if head is not None and not _fits(array, head):
+        raise InputError(f"{shown(path)}: shape {array.shape} is not on the grid of its image, {head.shape}")
+    writer = _writer(path, array, affine, head)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=".part-", suffix=suffix(path), dir=path.parent)
+        _write_whole(path, writer)
     except OSError as error:
-        raise InputError(f"{path}: folder cannot be written ({_first_line(error)})") from error
+        raise InputError(f"{shown(path)}: cannot be written ({_first_line(error)})") from error
+
+
+def _write_whole(path: Path, writer: Callable[[str], object]) -> None:
+    """Under a name of its own, then renamed: never through a link, never half."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(prefix=".part-", suffix=suffix(path), dir=path.parent)
     os.close(handle)
     try:
-        writer(temporary, array, affine)
+        writer(temporary)
         os.chmod(temporary, 0o666 & ~_umask())  # mkstemp's 0600 would hide results from colleagues
         os.replace(temporary, path)
     except BaseException:
@@ -117,75 +166,65 @@ def write_image(path: PathLike, array: np.ndarray, affine: np.ndarray | None = N
         raise
 
 
-class PictureReader(ImageReader):
-    """PNG, JPEG and TIFF for monai.transforms.LoadImaged(reader=...): axes [row, col], affine identity.
-
-    Several names become the channels of one image, as with MONAI's readers. Raises InputError as `read_image` does.
-    """
-
-    def verify_suffix(self, filename: Sequence[PathLike] | PathLike) -> bool:
-        """True where every name is a picture's."""
-        return all(suffix(name) in PICTURE_SUFFIXES for name in ensure_tuple(filename))
-
-    def read(self, data: Sequence[PathLike] | PathLike, **kwargs: Any) -> list[np.ndarray]:
-        """One array [row, col] or [row, col, C] a file."""
-        names = ensure_tuple(data)
-        if not self.verify_suffix(names):
-            raise InputError(f"{', '.join(map(str, names))}: not a picture ({', '.join(PICTURE_SUFFIXES)})")
-        return [read_image(name).array for name in names]
-
-    def get_data(self, img: np.ndarray | list[np.ndarray]) -> tuple[np.ndarray, dict]:
-        """The array and MONAI's meta data (affine, spatial_shape, original_channel_dim)."""
-        arrays = [img] if isinstance(img, np.ndarray) else list(img)
-        shapes = {array.shape for array in arrays}
-        if len(shapes) > 1:
-            raise InputError(f"pictures to be stacked differ in shape: {sorted(shapes)}")
-        array = arrays[0] if len(arrays) == 1 else np.stack([_as_grey(array) for array in arrays], axis=-1)
-        meta = {
-            MetaKeys.AFFINE: np.eye(4),
-            MetaKeys.ORIGINAL_AFFINE: np.eye(4),
-            MetaKeys.SPATIAL_SHAPE: np.asarray(array.shape[:2]),
-            MetaKeys.ORIGINAL_CHANNEL_DIM: -1 if array.ndim == 3 else float("nan"),
-        }
-        return array, meta
+def _guarded(path: PathLike, read: Callable) -> Any:
+    """What reading gives; all that a file may be or hold instead becomes one InputError."""
+    path = Path(path)
+    if suffix(path) not in IMAGE_SUFFIXES:
+        kind = shown(suffix(path)) or "without suffix"
+        raise InputError(f"{shown(path)}: format {kind} is not one of {', '.join(IMAGE_SUFFIXES)}")
+    if not path.is_file():
+        raise InputError(f"{shown(path)}: file not found")
+    if path.stat().st_size == 0:
+        raise InputError(f"{shown(path)}: empty file, 0 bytes")
+    try:
+        return read(path)
+    except InputError:
+        raise
+    except Exception as error:  # Pillow, tifffile and nibabel raise whatever their parsers met
+        raise InputError(f"{shown(path)}: cannot be read, truncated or damaged ({_first_line(error)})") from error
 
 
-def _read_volume(path: Path) -> ImageFile:
-    image = nib.load(path)
-    if not isinstance(image, nib.nifti1.Nifti1Image):
-        raise InputError(f"{path}: not a NIfTI file ({type(image).__name__})")
-    array = np.asanyarray(image.dataobj)
-    if array.dtype.kind not in "buif":
-        raise InputError(f"{path}: values of type {array.dtype}, expected plain numbers")
-    affine = image.affine
-    return ImageFile(array, np.eye(4) if affine is None else np.asarray(affine, np.float64))
+def _head_of(like: PathLike | ImageFile | None) -> ImageHead | None:
+    if like is None:
+        return None
+    if isinstance(like, ImageFile):
+        return ImageHead(like.grid[0], like.affine, like.header, like.orientation)
+    return image_head(like)
 
 
-def _as_grey(array: np.ndarray) -> np.ndarray:
-    if array.ndim != 2:
-        raise InputError(f"only grey pictures can be stacked as channels, found shape {array.shape}")
-    return array
+def _fits(array: np.ndarray, head: ImageHead) -> bool:
+    """A volume has the image's shape, a picture may have channels besides."""
+    return array.shape == head.shape or (head.affine is None and array.shape[:-1] == head.shape)
 
 
-def _writer(path: Path, array: np.ndarray) -> Callable[[str, np.ndarray, np.ndarray | None], object]:
+def _writer(
+    path: Path, array: np.ndarray, affine: np.ndarray | None, head: ImageHead | None
+) -> Callable[[str], object]:
     """The function that writes this suffix; refuses what the format cannot hold."""
     if array.dtype.kind in "iu" and array.dtype.itemsize == 8 and array.size and np.abs(array).max() > INT32_MAX:
-        raise InputError(f"{path}: values up to {np.abs(array).max()} do not fit into 32 bits")
+        raise InputError(f"{shown(path)}: values up to {np.abs(array).max()} do not fit into 32 bits")
     if is_volume(path):
-        return _write_volume
+        header = None if head is None else head.header
+        return lambda name: write_volume(name, _storable(array, 1), affine, header)
+    orientation = UPRIGHT if head is None else head.orientation
     if suffix(path) in TIFF_SUFFIXES:
-        colour = array.ndim == 3 and array.shape[-1] == 3
-        kind = tifffile.PHOTOMETRIC.RGB if colour else tifffile.PHOTOMETRIC.MINISBLACK
-        return lambda name, data, _: tifffile.imwrite(name, _storable(data, 255), photometric=kind)
-    if suffix(path) == ".png" and (array.dtype in (bool, np.uint8) or (array.dtype == np.uint16 and array.ndim == 2)):
-        return lambda name, data, _: Image.fromarray(_storable(data, 255)).save(name)
-    raise InputError(f"{path}: {array.dtype} values of shape {array.shape} cannot be written as {suffix(path)}")
+        return lambda name: write_tiff(name, stored(_storable(array, 255), orientation), orientation)
+    if suffix(path) == ".png" and _fits_png(array):
+        return lambda name: _write_png(name, stored(_storable(array, 255), orientation), orientation)
+    raise InputError(f"{shown(path)}: {array.dtype} values of shape {array.shape} cannot be written as {suffix(path)}")
 
 
-def _write_volume(path: str, array: np.ndarray, affine: np.ndarray | None) -> None:
-    image = nib.nifti1.Nifti1Image(_storable(array, 1), np.eye(4) if affine is None else affine)
-    image.header.set_xyzt_units("mm")
-    nib.save(image, path)
+def _fits_png(array: np.ndarray) -> bool:
+    if array.dtype in (bool, np.uint8):
+        return array.ndim == 2 or (array.ndim == 3 and array.shape[-1] == 3)
+    return array.dtype == np.uint16 and array.ndim == 2
+
+
+def _write_png(path: str, array: np.ndarray, orientation: int) -> None:
+    exif = Image.Exif()
+    if orientation != UPRIGHT:
+        exif[TAG] = orientation
+    Image.fromarray(array).save(path, exif=exif)
 
 
 def _storable(array: np.ndarray, true_value: int) -> np.ndarray:
@@ -204,4 +243,4 @@ def _umask() -> int:
 
 
 def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:160]
+    return shown((str(error).strip() or type(error).__name__).splitlines()[0][:160])

@@ -80,7 +80,7 @@ def make_masks(folder: RoundFolder, cases: Sequence[dict[str, Any]], limit: floa
         name = f"{case['case']}{mask_suffix(case['image'])}"
         if not (folder.masks / name).is_file():
             file = read_image(ResultFolder(folder.maps).require(case["case"], "surprise"))
-            write_image(folder.masks / name, _locked(case, file.array > limit), file.affine)
+            write_image(folder.masks / name, _locked(case, file.array > limit), like=file)
         image = shown_path(case["image"], root)
         entries.append({"case": case["case"], "image": image, "mask": f"{folder.masks.name}/{name}"})
     write_json(folder.datalist, {"training": entries})
@@ -94,7 +94,7 @@ def lock_masks(folder: RoundFolder, cases: Sequence[dict[str, Any]]) -> None:
             file = read_image(path)
             locked = _locked(case, file.array > 0)
             if (locked != (file.array > 0)).any():
-                write_image(path, locked, file.affine)
+                write_image(path, locked, like=file)
 
 
 def suspect_tokens(

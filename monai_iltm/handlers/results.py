@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from monai_iltm.data.contamination import sha256
 from monai_iltm.data.documents import write_json
-from monai_iltm.data.images import is_volume, write_image
+from monai_iltm.data.images import write_image
 from monai_iltm.handlers.epochs import draws_bars, redraw_seconds
 from monai_iltm.store import ResultFolder, result_name
 
@@ -54,13 +54,12 @@ class SaveResults:
 
     def _save(self, case: str, image: Any, result: dict[str, Any], seconds: float) -> None:
         path = image.meta["filename_or_obj"]
-        affine = convert_to_numpy(image.meta["original_affine"]) if is_volume(path) else None
         arrays = {kind: result[kind] for kind in self.kinds if kind in result}
         if "mask" in self.kinds and result["pred"] is not result["surprise"]:
             arrays["mask"] = result["pred"] > 0
         for kind, array in arrays.items():
             write_image(
-                self.results.path / result_name(case, kind, path), _channel_last(convert_to_numpy(array)), affine
+                self.results.path / result_name(case, kind, path), _channel_last(convert_to_numpy(array)), like=path
             )
         record = {name: convert_to_numpy(result[name]).tolist() for name in self.numbers}
         write_json(self.results.record(case), {**record, "seconds": round(seconds, 3), "image": sha256(path)})

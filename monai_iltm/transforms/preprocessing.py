@@ -21,16 +21,16 @@ from monai.transforms.utils_pytorch_numpy_unification import percentile
 from monai.utils import convert_to_numpy, convert_to_tensor
 
 from monai_iltm.data.errors import InputError
-from monai_iltm.data.images import PictureReader
+from monai_iltm.data.readers import ImageFileReader
 
 PERCENTILES = (0.5, 99.5)  # of an image's own intensities, where no range is stated
 IntensityRange = Sequence[float] | str | None
 
 
 def image_loader(keys: Sequence[str]) -> LoadImaged:
-    """MONAI's loader, channel first, f32 [C, *S], with this package's reader for pictures; missing keys are left."""
+    """MONAI's loader, channel first, f32 [C, *S], with this package's reader; missing keys are left."""
     loader = LoadImaged(keys, image_only=True, ensure_channel_first=True, allow_missing_keys=True)
-    loader.register(PictureReader())
+    loader.register(ImageFileReader())
     return loader
 
 

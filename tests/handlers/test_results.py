@@ -81,7 +81,7 @@ def test_results_lie_in_the_images_own_grid(tmp_path, end, size, channels):
 
 def test_the_record_holds_numbers_and_is_written_last(tmp_path, monkeypatch):
     written = []
-    monkeypatch.setattr("monai_iltm.handlers.results.write_image", lambda path, *_: written.append(path.name))
+    monkeypatch.setattr("monai_iltm.handlers.results.write_image", lambda path, *_, **__: written.append(path.name))
     monkeypatch.setattr("monai_iltm.handlers.results.write_json", lambda path, _: written.append(path.name))
     save(scored(tmp_path, ".png", (5, 7), 1), tmp_path / "out", kinds=["surprise", "healed"])
     assert written == ["a.v1_surprise.tif", "a.v1_healed.tif", "a.v1.json", "b_surprise.tif", "b_healed.tif", "b.json"]
