@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from dataclasses import dataclass
 from pathlib import Path
 
 from monai_iltm.data.errors import InputError, shown
 from monai_iltm.data.layouts import named_cases
 from monai_iltm.data.names import is_shortened
-from monai_iltm.data.pairs import is_truth, truth_folder, unpaired
+from monai_iltm.data.pairs import Unpaired, is_truth, truth_folder, unpaired
 from monai_iltm.data.problems import Problem
 from monai_iltm.data.tree import Survey, survey
 from monai_iltm.data.unread import unread_kinds, unread_words
@@ -34,9 +34,9 @@ def leftovers(root: Path, datalist: dict) -> Leftovers:
     problems, organs = _strays(root, files, datalist)
     notes = [f"left out, {what}: {_some(names)}" for what, names in _by_value(files.left_out).items()]
     if files.others:
-        notes.append(f"{len(files.others)} files are not read, {unread_words(unread_kinds(root, files.others))}")
+        notes.append(f"{_many(files.others, 'file')} not read, {unread_words(unread_kinds(root, files.others))}")
     if organs:
-        notes.append(f"{len(organs)} masks bear names of their own and are taken for no truth: {_some(organs)}")
+        notes.append(f"{_many(organs, 'mask')} of other names than the images, taken for no truth: {_some(organs)}")
     return Leftovers(problems, [*notes, *_unlisted(root, files, datalist), *_told_of_cases(datalist)])
 
 
@@ -44,7 +44,7 @@ def door_notes(root: Path, datalist: dict) -> list[str]:
     """The same for a run, which masks without an image do not stop: as a line."""
     left = leftovers(root, datalist)
     strays = [problem.file for problem in left.problems if problem.file]
-    told = [f"{len(strays)} masks belong to no image: {_some(strays)}"] if strays else []
+    told = [f"{_many(strays, 'mask')} without an image: {_some(strays)}"] if strays else []
     return [*left.notes, *told, *(problem.found for problem in left.problems if not problem.file)]
 
 
@@ -66,12 +66,14 @@ def _strays(root: Path, files: Survey, datalist: dict) -> tuple[list[Problem], l
     """Truth that no image claims; where another layout than names made the list, in folders of truth alone."""
     if _stated(root):
         return [], []
+    used = _files(root, datalist)
+    by_names = datalist == _by_names(root, files)
     try:
         left = unpaired(files.images)
     except InputError as error:
-        return [Problem("", "", "ambiguous masks", str(error))], []
-    used = _files(root, datalist)
-    by_names = datalist == _by_names(root, files)
+        if not by_names:
+            return [Problem("", "", "ambiguous masks", str(error))], []
+        left = Unpaired([path for path in files.images if is_truth(path)], [])  # such as the Decathlon's two parts
     masks = [path for path in left.masks if path not in used and (by_names or truth_folder(path))]
     problems = [Problem("", path, "mask without its image", "no image of this name") for path in masks]
     return problems, [path for path in left.organs if path not in used]
@@ -81,11 +83,11 @@ def _unlisted(root: Path, files: Survey, datalist: dict) -> list[str]:
     stated = _stated(root)
     if stated and "protocol" not in datalist and (new := unlisted_files(root, files, datalist)):
         mend = ": delete it, or --renew True makes it anew" if stated == "datalist.json" else ""
-        return [f"{len(new)} files of the folder are not in {stated}, {_some(new)}{mend}"]
+        return [f"{_many(new, 'file')} of the folder not in {stated}, {_some(new)}{mend}"]
     if not stated and datalist == _by_names(root, files):
         used = _files(root, datalist)
         if beside := [path for path in files.images if not is_truth(path) and path not in used]:
-            return [f"{len(beside)} images lie neither in train* nor in test*, and are left out: {_some(beside)}"]
+            return [f"{_many(beside, 'image')} left out, neither in train* nor in test*: {_some(beside)}"]
     return []
 
 
@@ -97,7 +99,7 @@ def _told_of_cases(datalist: dict) -> Iterator[str]:
     cases = [(str(entry.get("case", "")), str(entry.get("image", ""))) for entry in _entries(datalist)]
     short = [case for case, image in cases if is_shortened(case, image)]
     if short:
-        yield f"{len(short)} ids were shortened, their paths being too long for names of files: {_some(short)}"
+        yield f"{_many(short, 'id')} shortened, of paths too long for names of files: {_some(short)}"
     tests = [entry for entry in datalist.get("testing") or [] if not entry.get("normal")]
     if tests and not any(entry.get("label") for entry in tests):
         images = _some(str(entry.get("image")) for entry in tests)
@@ -119,6 +121,10 @@ def _by_value(names: dict[str, str]) -> dict[str, list[str]]:
     for name, what in names.items():
         groups[what].append(name)
     return groups
+
+
+def _many(members: Sized, noun: str) -> str:
+    return f"{len(members)} {noun}{'s' if len(members) != 1 else ''}"
 
 
 def _some(names: Iterable[str], most: int = 3) -> str:
