@@ -11,9 +11,10 @@ from typing import Any
 from monai.config import PathLike
 
 from monai_iltm.data.contamination import sha256
-from monai_iltm.data.documents import read_json, write_json
+from monai_iltm.data.documents import write_json
 from monai_iltm.data.errors import InputError
 from monai_iltm.data.images import is_volume
+from monai_iltm.data.records import read_record, require_same
 
 MAP_SUFFIXES, MASK_SUFFIXES = (".nii.gz", ".tif"), (".nii.gz", ".png")
 
@@ -60,7 +61,8 @@ class ResultFolder:
         """As `find`. Raises InputError where it is not there."""
         path = self.find(case, kind)
         if path is None:
-            raise InputError(f"{self.path}: no {kind} of case {case}")
+            again = f"remove {self.record(case)}, and the same command makes it anew"
+            raise InputError(f"{self.path}: no {kind} of case {case}; {again}")
         return path
 
 
@@ -100,6 +102,11 @@ class RoundFolder:
     def masks(self) -> Path:
         """What the next round leaves out, in the images' own format and geometry."""
         return self.path / "masks"
+
+    @property
+    def learned_from(self) -> Path:
+        """Hashes of the masks that the round left out, as they were when it began."""
+        return self.path / "learned_from.json"
 
     @property
     def calibration(self) -> Path:
@@ -171,6 +178,11 @@ class RunFolder:
         return self.vqvae / f"tokens_{sha256(self.vqvae / 'model.pt')[:12]}"
 
     @property
+    def truth(self) -> Path:
+        """Hashes of the labels that the figures rest on."""
+        return self.path / "truth.json"
+
+    @property
     def trivial(self) -> Path:
         """Figures of the detectors that learn nothing."""
         return self.path / "trivial.json"
@@ -223,26 +235,12 @@ def open_run(
     run = RunFolder(Path(folder))
     wanted = {"settings": settings, "cases": inputs, "dataset_dir": dataset_dir}
     wanted = json.loads(json.dumps(wanted, default=str))  # a setting may be a module: its description stands for it
-    there = read_json(run.record) if run.record.is_file() else {**wanted, **about}
-    told = _differences(there["settings"], wanted["settings"], "setting")
-    told += _differences(there["cases"], wanted["cases"], "case", show=False)
-    if told:
-        raise InputError(
-            f"{run.path} holds a run with other settings or data: {'; '.join(told)}. "
-            "Choose another output folder, or the same settings."
-        )
+    there = {**wanted, **about}
+    if run.record.is_file():
+        there = read_record(run.record, {"settings": dict, "cases": dict}, "take another output folder")
+    require_same(run.path, there, wanted)
     write_json(run.record, {**there, "dataset_dir": wanted["dataset_dir"]})
     return run
-
-
-def _differences(there: Mapping, wanted: Mapping, noun: str, show: bool = True, most: int = 8) -> list[str]:
-    keys = [key for key in sorted({*there, *wanted}) if there.get(key) != wanted.get(key)]
-    if show:
-        told = [f"{noun} {key} was {there.get(key)!r}, now {wanted.get(key)!r}" for key in keys]
-    else:
-        what = {(True, True): "has changed", (True, False): "is gone", (False, True): "is new"}
-        told = [f"{noun} {key} {what[key in there, key in wanted]}" for key in keys]
-    return told if len(told) <= most else [*told[:most], f"and {len(told) - most} more"]
 
 
 def _first(paths: Iterable[Path]) -> Path | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import random
+import signal
 import socket
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 import torch
 from hypothesis import settings
 
+from monai_iltm.data.lock import release_all
 from monai_iltm.networks import MaskedTransformer
 
 torch.set_num_threads(1)
@@ -27,10 +29,12 @@ DATA = Path(os.environ.get("ILTM_DATA") or Path(__file__).resolve().parents[2] /
 
 @pytest.fixture(autouse=True)
 def own_process() -> Iterator[None]:
-    """What a workflow sets for its whole process, the path, the hook for errors and the loggers, ends with the test."""
+    """What a workflow sets for its whole process ends with the test: path, hook for errors, loggers, SIGTERM, locks."""
     path, hook, root = list(sys.path), sys.excepthook, logging.getLogger()
-    handlers, level = list(root.handlers), root.level
+    handlers, level, stop = list(root.handlers), root.level, signal.getsignal(signal.SIGTERM)
     yield
+    signal.signal(signal.SIGTERM, stop)
+    release_all()
     sys.path[:], sys.excepthook = path, hook
     root.handlers[:], root.level = handlers, level
 

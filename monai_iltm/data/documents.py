@@ -5,7 +5,6 @@ from __future__ import annotations
 import codecs
 import csv
 import json
-import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TextIO
@@ -13,6 +12,7 @@ from typing import Any, TextIO
 from monai.config import PathLike
 
 from monai_iltm.data.errors import InputError, shown
+from monai_iltm.data.one_step import in_one_step
 
 # The longer marks first: UTF-32's little-endian mark begins with UTF-16's.
 BYTE_ORDER_MARKS = {
@@ -66,9 +66,12 @@ def write_json(path: PathLike, content: Any) -> None:
 
 
 def read_csv(path: PathLike) -> list[dict[str, str]]:
-    """The rows of a CSV file, values as text."""
-    with open(path, newline="", encoding="utf-8") as stream:
-        return list(csv.DictReader(stream))
+    """The rows of a CSV file, values as text. Raises InputError where it is damaged."""
+    try:
+        with open(path, newline="", encoding="utf-8") as stream:
+            return list(csv.DictReader(stream))
+    except (ValueError, csv.Error) as error:
+        raise InputError(f"{path}: not a CSV file ({error})") from error
 
 
 def write_csv(path: PathLike, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -87,14 +90,7 @@ def write_csv(path: PathLike, rows: Iterable[Mapping[str, Any]]) -> None:
 def write_in_one_step(path: PathLike, write: Callable[[TextIO], Any]) -> None:
     """Give `write` a text stream beside `path` and put the file in its place when it is whole.
 
-    Raises InputError, with the folder's name, where it cannot be written.
+    Raises InputError where it cannot be written.
     """
-    path = Path(path)
-    temporary = path.with_name(path.name + ".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "w", newline="", encoding="utf-8") as stream:
-            write(stream)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise InputError(f"{path.parent}: folder cannot be written ({error.strerror})") from error
+    with in_one_step(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as stream:
+        write(stream)

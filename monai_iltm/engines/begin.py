@@ -15,9 +15,10 @@ from monai_iltm import __version__
 from monai_iltm.data.cases import read_datalist, with_truth_rule
 from monai_iltm.data.checks import require_sound
 from monai_iltm.data.contamination import sha256
-from monai_iltm.data.documents import read_json, write_csv, write_json
+from monai_iltm.data.documents import write_csv, write_json
 from monai_iltm.data.errors import InputError
 from monai_iltm.data.leftovers import door_notes
+from monai_iltm.data.records import read_cases
 from monai_iltm.engines.distributed import barrier, is_main
 from monai_iltm.engines.door import require_writable
 from monai_iltm.store import RunFolder, open_run
@@ -94,7 +95,7 @@ def _require_no_masks(datalist: dict[str, Any]) -> None:
 
 def _require_same_lists(run: RunFolder, datalist: dict[str, Any]) -> None:
     """A case must not change sides within a run: what a round was trained on is no test for it."""
-    before = read_json(run.datalist) if run.datalist.is_file() else datalist
+    before = read_cases(run.datalist, SPLITS, "remove it") if run.datalist.is_file() else datalist
     for part in SPLITS:
         there, here = ({entry["case"] for entry in lists.get(part) or []} for lists in (before, datalist))
         if there != here:

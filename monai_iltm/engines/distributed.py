@@ -15,9 +15,12 @@ import ignite.distributed as idist
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch.distributed.elastic.multiprocessing import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from torch.nn.parallel import DistributedDataParallel
+
+from monai_iltm.engines.ending import LAUNCHER, end_stopped, killed_lines, obey_launcher
 
 TIMEOUT = timedelta(days=30)  # one rank may train while the others wait; torchrun notices one that dies
 _left: list[Any] = []  # groups that this process has left
@@ -26,11 +29,14 @@ _store: list[dist.Store] = []  # where the ranks find each other, once they have
 
 
 def torchrun(processes: int, module: str, *arguments: str) -> None:
-    """Run a module in several processes of this machine; where one fails, all end, and so does this one.
+    """Run a module in several processes of this machine; where one fails, or this one is stopped, all end.
+
+    One that a signal has killed is named with it: it could not tell itself.
 
     Each gets its share of the cores, unless OMP_NUM_THREADS says otherwise.
     """
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
+    os.environ[LAUNCHER] = str(os.getpid())
     launch = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
@@ -43,8 +49,12 @@ def torchrun(processes: int, module: str, *arguments: str) -> None:
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # the process itself has told
     try:
         elastic_launch(launch, sys.executable)("-m", module, *arguments)
-    except ChildFailedError:
+    except ChildFailedError as error:
+        for line in killed_lines(error.failures.values()):
+            print(f"\n{line}", file=sys.stderr)  # below a bar that stands open
         sys.exit(1)
+    except SignalException as stop:
+        end_stopped(stop.sigval)
 
 
 def rank_device() -> torch.device:
@@ -67,6 +77,7 @@ def fast_bfloat16() -> bool:
 def start_processes() -> None:
     """Join torchrun's process group, nccl on GPUs and gloo else; without torchrun, or when joined, nothing happens."""
     if "RANK" in os.environ and not dist.is_initialized():
+        obey_launcher()
         os.environ.pop("SLURM_JOB_ID", None)  # with it ignite puts SLURM's local rank, torchrun's own, on every process
         if torch.cuda.is_available():
             torch.cuda.set_device(rank_device())

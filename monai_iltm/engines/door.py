@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import signal
 import sys
 import tempfile
 import warnings
@@ -11,8 +13,10 @@ from types import TracebackType
 from monai.config import PathLike
 
 from monai_iltm.data.errors import InputError
+from monai_iltm.data.lock import hold_folder
 from monai_iltm.data.tree import require_folder
-from monai_iltm.engines.distributed import have_met
+from monai_iltm.engines.distributed import barrier, have_met, is_main
+from monai_iltm.engines.ending import end_stopped, stop_plainly
 from monai_iltm.engines.overrides import check_overrides
 
 # How the errors begin by which our networks and inferers refuse a setting.
@@ -21,13 +25,17 @@ REFUSALS = ("MaskedTransformer: ", "LatentPrior: ", "token_grid: ", "KDEInferer:
 # How gloo's and nccl's errors tell of a process that is gone.
 PEER_LOST = ("Connection closed by peer", "Connection reset by peer", "remote process exited")
 
+# What the system answers where there is no room for more: on the disk, in a quota, in a file.
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
 
 def open_door(output_dir: PathLike | None = None) -> None:
-    """First thing in a config's ``initialize``: plain errors, a look at the command line and the output folder.
+    """First thing in a config's ``initialize``: plain errors, a look at the command line, and the output folder, which
+    is this command's own from now on (``hold_folder``).
 
     Raises:
-        InputError: an override that the config does not know, several processes without the config that joins them, or
-            an output folder that cannot be written.
+        InputError: an override that the config does not know, several processes without the config that joins them, an
+            output folder that cannot be written, or one where another command is at work.
     """
     tell_plainly()
     # MONAI's trainer makes a scaler where `amp` is on, in a way that torch has deprecated; bfloat16 does not need one
@@ -38,11 +46,15 @@ def open_door(output_dir: PathLike | None = None) -> None:
         raise InputError("torchrun's processes do not know of each other: add the bundle's configs/multi_gpu_*.json")
     if output_dir is not None:
         require_writable(output_dir)
+        if is_main():
+            hold_folder(output_dir)
+        barrier()
 
 
 def tell_plainly() -> None:
-    """From now on a user's mistake that ends the program is printed as one line; all else keeps its traceback."""
+    """From now on a user's mistake, a full disk and a stop are told in one line; all else keeps its traceback."""
     sys.excepthook = _tell
+    stop_plainly()
 
 
 def require_inputs(dataset_dir: PathLike, *weights: PathLike) -> None:
@@ -64,18 +76,24 @@ def require_writable(folder: PathLike) -> None:
 
 
 def plain_line(error: BaseException | None) -> str | None:
-    """The message of the mistake that an error is, or stems from, or that another process ended; else None."""
+    """One line for the mistake that an error is, or stems from, for a full disk and a lost process; else None."""
     several = int(os.environ.get("WORLD_SIZE", "1")) > 1
     while error is not None:
         if isinstance(error, InputError) or (isinstance(error, ValueError) and str(error).startswith(REFUSALS)):
             return f"error: {error}"
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
+            where = f"{error.filename}: " if error.filename else ""
+            return f"error: {where}no room to write ({error.strerror}); with more of it the same command goes on"
         if several and any(words in str(error) for words in PEER_LOST):
-            return f"process {os.environ.get('RANK')} ends: another process of this run did, and tells why"
+            ends = f"process {os.environ.get('RANK')} ends: another process of this run did, and tells why"
+            return f"{ends}, unless the system has killed it, as where memory runs out"
         error = error.__cause__ or error.__context__
     return None
 
 
 def _tell(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    if kind is KeyboardInterrupt:
+        end_stopped(signal.SIGINT)
     line = plain_line(error)
     if line is None:
         sys.__excepthook__(kind, error, trace)

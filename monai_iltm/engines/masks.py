@@ -58,10 +58,17 @@ def require_one_rule(density: float | None, share: float | None) -> None:
 
 
 def surprise_quantile(maps: Sequence[Path], quantile: float) -> float:
-    """A quantile of the voxels of all maps, of a random sample of them where they are more than four million."""
+    """A quantile of the voxels of all maps, of a random sample of them where they are more than four million.
+
+    Raises InputError, with the map, where one holds values that are not finite.
+    """
     rng, share, parts = np.random.default_rng(0), 0.0, []
     for path in maps:
         values = read_image(path).array.ravel()
+        if not np.isfinite(values).all():
+            raise InputError(
+                f"{path}: the map holds values that are not finite: it is damaged, or its training diverged"
+            )
         share = share or SAMPLE / (len(maps) * len(values))  # the same for all: every voxel counts alike
         parts.append(values if share >= 1 else values[rng.random(len(values)) < share])
     return float(np.quantile(np.concatenate(parts), quantile))

@@ -8,27 +8,46 @@ from pathlib import Path
 from typing import Any
 
 from monai.config import PathLike
+from torch import nn
 
 from monai_iltm.data.documents import read_json, write_json
+from monai_iltm.data.errors import InputError
 from monai_iltm.data.intensities import summary_of
+from monai_iltm.data.one_step import folder_beside
+from monai_iltm.data.weights import load_weights
 from monai_iltm.engines.distributed import is_main
+from monai_iltm.engines.records import read_round, read_threshold
 from monai_iltm.engines.rules import FLAG_THRESHOLDS
 from monai_iltm.store import ResultFolder, RoundFolder, RunFolder
 
 
-def package_bundle(run: RunFolder, source: PathLike, settings: Mapping[str, Any]) -> None:
+def package_bundle(run: RunFolder, source: PathLike, settings: Mapping[str, Any], network: nn.Module) -> None:
     """Copy the bundle ``source`` (kde_inferer) to the run's bundle folder, with the last round's model.pt, the settings
     and the calibrated threshold; rank 0 does it.
 
     What comes out runs alone: `python -m monai.bundle run --config_file configs/inference.json --dataset_dir DIR`.
+
+    ``network``: of the run's settings, to load the copied weights into before they take the place of others.
+
+    Raises InputError, and leaves a bundle that is there as it is, where weights or threshold are damaged.
     """
     if not is_main() or not run.rounds():
         return
     folder = run.rounds()[-1]
-    threshold = read_json(folder.calibration)["threshold"]
-    temporary = run.bundle.with_name("bundle.part")
-    shutil.rmtree(temporary, ignore_errors=True)
-    shutil.copytree(source, temporary, ignore=shutil.ignore_patterns("models", "__pycache__"))
+    temporary = folder_beside(run.bundle)
+    try:
+        _fill(temporary, folder, source, settings, network)
+        _replace(temporary, run.bundle)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _fill(
+    temporary: Path, folder: RoundFolder, source: PathLike, settings: Mapping[str, Any], network: nn.Module
+) -> None:
+    threshold = read_threshold(folder)
+    copied = shutil.ignore_patterns("models", "__pycache__")
+    shutil.copytree(source, temporary, ignore=copied, dirs_exist_ok=True)
     config = read_json(temporary / "configs" / "inference.json")
     told = {**settings, **_flags(folder, settings), "surprise_threshold": threshold}
     told["training_intensities"] = _intensities(folder)
@@ -39,7 +58,13 @@ def package_bundle(run: RunFolder, source: PathLike, settings: Mapping[str, Any]
     _describe(temporary / "configs" / "metadata.json", settings)
     (temporary / "models").mkdir()
     shutil.copy(folder.model, temporary / "models" / "model.pt")
-    _replace(temporary, run.bundle)
+    try:
+        load_weights(network, temporary / "models" / "model.pt")
+    except InputError as error:
+        raise InputError(
+            f"{folder.model}: damaged, or of another network: the bundle stays as it was; remove {folder.path}, and "
+            "the same command trains the round anew"
+        ) from error
 
 
 def _replace(source: Path, target: Path) -> None:
@@ -49,12 +74,11 @@ def _replace(source: Path, target: Path) -> None:
         old = target / path.name
         shutil.rmtree(old) if old.is_dir() else old.unlink(missing_ok=True)
         path.rename(old)
-    source.rmdir()
 
 
 def _flags(folder: RoundFolder, settings: Mapping[str, Any]) -> dict[str, float]:
     """The flag threshold as the round used it: it may fall from round to round."""
-    record = read_json(folder.record)
+    record = read_round(folder)
     return {name: record[name] for name in FLAG_THRESHOLDS if settings.get(name) is not None}
 
 

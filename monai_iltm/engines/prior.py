@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from monai_iltm.data.errors import InputError
-from monai_iltm.data.weights import load_weights, save_in_one_step
+from monai_iltm.data.weights import load_weights, read_saved, save_in_one_step
 from monai_iltm.engines.distributed import gathered, own_share
 from monai_iltm.handlers.epochs import draws_bars, redraw_seconds
+from monai_iltm.handlers.finite import advice
 from monai_iltm.inferers.kde import MOST_AT_ONCE
 from monai_iltm.networks import LatentPrior, MaskedTransformer
 from monai_iltm.ops.tokens import pool_mask
@@ -57,7 +58,8 @@ def encode_cases(
     work. Held in memory: 9 L bytes an entry.
 
     ``store``: a folder for the tokens of these networks, data and settings; what lies there is not encoded again, and
-    of an image whose tokens are known its mask alone is turned. 2 L bytes an entry. None: nothing is kept.
+    of an image whose tokens are known its mask alone is turned; what is damaged there is made anew, with a word. 2 L
+    bytes an entry. None: nothing is kept.
 
     Raises InputError where the images have one and the same tokens: the VQ-VAE has collapsed.
     """
@@ -70,7 +72,7 @@ def encode_cases(
     for case in tqdm(own, "encoding", unit="case", leave=False, disable=hidden, mininterval=redraw_seconds()):
         name = str(case.get("case", case["image"]))
         path = None if store is None else Path(store) / f"{name}.pt"
-        tokens = torch.load(path, weights_only=True)["tokens"].long() if path and path.is_file() else None
+        tokens = _stored(path, network, 1 + (versions if augmentation is not None else 0))
         items: list[dict[str, Tensor]] = [{}]
         if tokens is None or "mask" in case:
             keys = ("image", "mask") if tokens is None else ("mask",)
@@ -138,8 +140,23 @@ def _require_alive(tokens: Tensor) -> None:
     if len(tokens) > 1 and equal > MOST_EQUAL:
         raise InputError(
             f"the VQ-VAE has collapsed: {len(tokens)} images have the same token at {equal:.1%} of the positions; "
-            "train it anew, with another --seed, a lower --vqvae_learning_rate or more --vqvae_epochs"
+            f"another --seed or more --vqvae_epochs may help too; {advice(['vqvae_learning_rate'])}"
         )
+
+
+def _stored(path: Path | None, network: LatentPrior, count: int) -> Tensor | None:
+    """The tokens in a file, i64 [count, L], None where there is none, or one that is not of this network and run."""
+    if path is None or not path.is_file():
+        return None
+    shape, codes = (count, network.transformer.length), network.transformer.num_codes
+    try:
+        tokens = read_saved(path)["tokens"].long()
+        if tokens.shape != shape or not 0 <= tokens.min() <= tokens.max() < codes:
+            raise ValueError
+    except Exception:  # whatever stands there instead
+        tqdm.write(f"{path}: damaged, or of another run: made anew")
+        return None
+    return tokens
 
 
 def _variants(

@@ -15,6 +15,7 @@ from monai.engines.utils import IterationEvents
 from monai_iltm.data.documents import read_json, write_csv, write_json
 from monai_iltm.data.images import read_image
 from monai_iltm.engines.distributed import barrier, is_main
+from monai_iltm.engines.scoring import require_finite
 from monai_iltm.store import ResultFolder
 from monai_iltm.transforms import scale_intensity
 
@@ -33,6 +34,7 @@ def reconstruction_step(engine: Any, batch: dict[str, Any]) -> dict[str, Any]:
             "pred": engine.inferer(image, engine.network),
             "code_counts": torch.stack([row.bincount(minlength=engine.network.num_embeddings) for row in codes]),
         }
+    require_finite(batch, engine.state.output["pred"])
     engine.fire_event(IterationEvents.MODEL_COMPLETED)
     return engine.state.output
 

@@ -12,8 +12,17 @@ from monai.transforms import Compose
 from torch import Tensor
 
 from monai_iltm.data.cases import load_cases
-from monai_iltm.data.documents import read_csv, read_json, write_json
+from monai_iltm.data.documents import write_json
+from monai_iltm.data.records import read_record
 from monai_iltm.engines.distributed import barrier, is_main
+from monai_iltm.engines.inputs import (
+    Inputs,
+    forget_replaced,
+    keep_truth,
+    note_masks,
+    tell_changed_masks,
+    truth_of_run,
+)
 from monai_iltm.engines.masks import (
     against_truth,
     agreement,
@@ -26,6 +35,7 @@ from monai_iltm.engines.masks import (
     suspect_tokens,
     truth_as_mask,
 )
+from monai_iltm.engines.records import read_loss, read_round, read_threshold
 from monai_iltm.engines.rules import Rules, require_possible
 from monai_iltm.engines.scoring import forget_others
 from monai_iltm.engines.stages import Prior, Stages
@@ -87,8 +97,9 @@ class IterativeWorkflow(Engine):
         """All rounds that are still to be done; returns ignite's state."""
         if self.plan is not None:
             self.settings = self.stages.settings = dict(self.plan())
+        done = [masked_in(read_round(folder)) for folder in self.folder.rounds()]
+        self._hold_inputs()
         self.stages.train_vqvae()
-        done = [masked_in(read_json(folder.record)) for folder in self.folder.rounds()]
         for folder in self.folder.rounds():
             self.score_test(folder)  # labels may have come since
         if done and self._renewed_verdict(done) != "continue":
@@ -103,7 +114,11 @@ class IterativeWorkflow(Engine):
             require_own_grid(before, self.cases("training"))
             lock_masks(before, self.cases("training"))
         barrier()
-        datalist = self.folder.round(folder.index - 1).datalist if folder.index else self.folder.datalist
+        self.inputs.require_same()
+        datalist = self.folder.datalist
+        if folder.index:
+            datalist = self.folder.round(folder.index - 1).datalist
+            note_masks(folder, self.folder.round(folder.index - 1), self.cases("training"))
         self.stages.train_round(Prior(folder, datalist))
         self.fire_event(RoundEvents.PRIOR_TRAINED)
         self.score(folder, folder.maps, "training", kinds=["surprise"])
@@ -112,6 +127,7 @@ class IterativeWorkflow(Engine):
         self._calibrate(folder)
         self.fire_event(RoundEvents.MASKS_MADE)
         self.score_test(folder)
+        self.inputs.require_same()
         self.fire_event(RoundEvents.TEST_SCORED)
         if is_main():
             write_json(folder.record, record)
@@ -133,7 +149,7 @@ class IterativeWorkflow(Engine):
         The bracket's are made anew where rounds have been added: it is scored with the last round's numbers.
         """
         cases = self.cases("testing")
-        threshold = read_json(self._peer(folder).calibration)["threshold"]
+        threshold = read_threshold(self._peer(folder))
         if is_main() and not folder.is_round:
             forget_others(folder, {**self._flags(folder), "surprise_threshold": threshold})
         barrier()
@@ -159,11 +175,10 @@ class IterativeWorkflow(Engine):
             make_masks(folder, training, limit, self.settings["dataset_dir"])
         barrier()
         suspect = self._suspect(folder)
-        truth = self._pool([truth_as_mask(case) for case in training])
         earlier = [self.folder.round(index) for index in range(folder.index)]
         overlaps = [agreement(suspect, self._suspect(other)) for other in reversed(earlier[-2:])]
         now = Masked(int(suspect.sum()), suspect.numel(), *overlaps)
-        before = [masked_in(read_json(other.record)) for other in earlier]
+        before = [masked_in(read_round(other)) for other in earlier]
         return {
             "round": folder.index,
             "suspect_tokens": now.suspect,
@@ -173,10 +188,27 @@ class IterativeWorkflow(Engine):
             "jaccard_before": now.overlap_before,
             "mask_threshold": limit,
             **{name: value for name, value in self._flags(folder).items() if value},
-            "loss": float(read_csv(folder.history)[-1]["loss"]),
-            "training_mask": against_truth(suspect, truth),
+            "loss": read_loss(folder),
+            "training_mask": against_truth(suspect, self._truth()),
             "verdict": self._verdict([*before, now]),
         }
+
+    def _hold_inputs(self) -> None:
+        """Images and labels are the run's own from here on; what rests on labels that were replaced is made anew."""
+        training, testing = self.cases("training"), self.cases("testing")
+        truth = truth_of_run(training, testing)
+        if forget_replaced(self.folder, truth):
+            for folder in self.folder.rounds():
+                told = against_truth(self._suspect(folder), self._truth())
+                if is_main():
+                    write_json(folder.record, {**read_round(folder), "training_mask": told})
+        keep_truth(self.folder, truth)
+        tell_changed_masks(self.folder, training)
+        images = read_record(self.folder.record, {"cases": dict}, "take another output folder")["cases"]
+        self.inputs = Inputs([*training, *testing], images, {**truth["testing"], **truth["training"]})
+
+    def _truth(self) -> Tensor:
+        return self._pool([truth_as_mask(case) for case in self.cases("training")])
 
     def _verdict(self, rounds: Sequence[Masked]) -> str:
         return verdict(rounds, self.max_rounds, self.rules.tolerance, self.rules.settled_overlap)
@@ -184,7 +216,7 @@ class IterativeWorkflow(Engine):
     def _renewed_verdict(self, done: Sequence[Masked]) -> str:
         """The verdict by the rules as they are now, in the last round's record too."""
         folder, verdict = self.folder.rounds()[-1], self._verdict(done)
-        record = read_json(folder.record)
+        record = read_round(folder)
         barrier()
         if is_main() and record["verdict"] != verdict:
             write_json(folder.record, {**record, "verdict": verdict})

@@ -13,16 +13,22 @@ import torch
 from monai.config import PathLike
 from monai.engines import SupervisedEvaluator
 from monai.engines.utils import IterationEvents
+from torch import Tensor
 from torch.utils.data import Sampler
+from tqdm import tqdm
 
 from monai_iltm.data.contamination import sha256
-from monai_iltm.data.documents import read_json, write_csv, write_json
+from monai_iltm.data.documents import write_csv, write_json
 from monai_iltm.data.errors import InputError
 from monai_iltm.data.images import read_image
+from monai_iltm.data.records import Kind, read_record
 from monai_iltm.data.weights import load_weights
 from monai_iltm.engines.distributed import barrier, gathered, is_main, own_share
+from monai_iltm.handlers.finite import advice
 from monai_iltm.networks import LatentPrior
 from monai_iltm.store import ResultFolder, RoundFolder
+
+ADVICE = advice(["vqvae_learning_rate", "prior_learning_rate", "prior_adamw_learning_rate"])
 
 
 def pending_cases(
@@ -42,7 +48,8 @@ def pending_cases(
     results = ResultFolder(Path(output_dir))
     source = json.loads(json.dumps({"weights": sha256(weights), **(settings or {})}))
     if results.cases() and results.source.is_file():
-        _require_same(read_json(results.source), source, output_dir)
+        there = read_record(results.source, {}, f"remove {output_dir}, and the same command scores all anew")
+        _require_same(there, source, output_dir)
     # Before any rank goes on all have looked: one that is ahead must not finish a case while another still counts.
     done = gathered([_is_done(results, case) for case in own_share(list(cases))])
     pending = [case for case, is_done in zip(cases, done, strict=True) if not is_done]
@@ -99,10 +106,13 @@ def healing_step(engine: Any, batch: dict[str, Any]) -> dict[str, Any]:
 
     Output: pred f32 [B, 1, *S] surprise in nats, healed f32 [B, C, *S], and two numbers a case: token_score, the sum
     of -log p over suspect tokens in nats, and suspect_share in [0, 1].
+
+    Raises InputError, with the case, where the map is not finite.
     """
     image = batch["image"].to(engine.state.device)
     healing = engine.inferer.heal(image, engine.network)
     unlikely = torch.where(healing.suspect, -healing.log_p, 0.0)
+    require_finite(batch, healing.surprise, healing.mean, healing.log_p)
     engine.state.output = {
         "pred": healing.surprise,
         "healed": healing.mean,
@@ -111,6 +121,16 @@ def healing_step(engine: Any, batch: dict[str, Any]) -> dict[str, Any]:
     }
     engine.fire_event(IterationEvents.MODEL_COMPLETED)
     return engine.state.output
+
+
+def require_finite(batch: Mapping[str, Any], *results: Tensor) -> None:
+    """Raise InputError, with the case, where a result [B, ...] of a batch is not finite."""
+    for result in results:
+        finite = result.flatten(1).isfinite().all(1)
+        if not finite.all():
+            place = int(finite.int().argmin())
+            case = batch["case"][place] if "case" in batch else f"image {place}"
+            raise InputError(f"{case}: its map is not finite, as after a training that diverged; {ADVICE}")
 
 
 def run_cases(evaluator: SupervisedEvaluator) -> None:
@@ -154,7 +174,7 @@ def write_scores(output_dir: PathLike, threshold: float | None = None) -> None:
 def forget_others(folder: RoundFolder, numbers: Mapping[str, Any]) -> None:
     """Remove the test results of a prior where they rest on other numbers than these."""
     source = ResultFolder(folder.test).source
-    if source.is_file() and not numbers.items() <= read_json(source).items():
+    if source.is_file() and not numbers.items() <= read_record(source, {}, f"remove {folder.test}").items():
         shutil.rmtree(folder.test)
         for path in (folder.metrics, folder.scores, folder.record):
             path.unlink(missing_ok=True)
@@ -168,8 +188,14 @@ def _require_same(there: Mapping[str, Any], source: Mapping[str, Any], output_di
 
 
 def _is_done(results: ResultFolder, case: Mapping[str, Any]) -> bool:
-    record = results.record(case["case"])
-    return record.is_file() and read_json(record)["image"] == sha256(case["image"])
+    path = results.record(case["case"])
+    try:
+        record = read_record(path, {"image": str}, "the case is scored anew")
+    except InputError as error:
+        if path.is_file():
+            tqdm.write(str(error))
+        return False
+    return record["image"] == sha256(case["image"])
 
 
 def _forget_claims(results: ResultFolder) -> None:
@@ -178,7 +204,8 @@ def _forget_claims(results: ResultFolder) -> None:
 
 
 def _row(results: ResultFolder, case: str, threshold: float | None) -> dict[str, Any]:
-    record = read_json(results.record(case))
+    numbers: dict[str, Kind] = {"token_score": float, "suspect_share": float, "seconds": (int, float)}
+    record = read_record(results.record(case), numbers, "remove it, and the same command makes it anew")
     surprise = read_image(results.require(case, "surprise")).array
     above = np.maximum(surprise - (threshold or 0.0), 0.0).sum(dtype=np.float64)
     scores = {"image_score_surprise": float(above), "image_score_tokens": record["token_score"]}

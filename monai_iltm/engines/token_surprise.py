@@ -14,6 +14,7 @@ from monai.utils import convert_to_tensor
 
 from monai_iltm.data.documents import read_json, write_json
 from monai_iltm.engines.distributed import barrier, is_main
+from monai_iltm.engines.scoring import require_finite
 from monai_iltm.ops.likelihood import token_log_likelihood
 from monai_iltm.ops.tokens import pool_mask, to_image_grid
 from monai_iltm.store import ResultFolder
@@ -42,6 +43,7 @@ class TokenStep:
             mask = convert_to_tensor(batch["mask"], track_meta=False).to(engine.state.device) > 0
             suspect = pool_mask(mask, prior.grid, self.pool_mode, self.pool_cut).flatten(1)
         unlikely = -token_log_likelihood(prior, tokens, suspect)
+        require_finite(batch, unlikely)
         engine.state.output = {
             "pred": to_image_grid(unlikely, prior.grid, image.shape[2:]),
             "token_score": torch.where(suspect, 0.0, unlikely).sum(1),

@@ -2,6 +2,7 @@
 
 from monai_iltm.handlers.codebook import CodebookDecay, StartOverCollapsed
 from monai_iltm.handlers.epochs import EpochHistory, EpochSeed, StageProgress
+from monai_iltm.handlers.finite import RequireFinite
 from monai_iltm.handlers.report import RunReport
 from monai_iltm.handlers.results import CaseProgress, SaveResults
 from monai_iltm.handlers.resume import ResumableTraining
@@ -13,6 +14,7 @@ __all__ = [
     "EpochHistory",
     "EpochSeed",
     "MLflowRounds",
+    "RequireFinite",
     "ResumableTraining",
     "RunReport",
     "SaveResults",

@@ -16,7 +16,8 @@ from ignite.engine import Engine, Events
 from monai.config import PathLike
 from tqdm import tqdm
 
-from monai_iltm.data.documents import read_csv, write_csv
+from monai_iltm.data.documents import write_csv
+from monai_iltm.data.records import read_rows
 
 SLOW_REDRAW = 15.0  # seconds between lines where the output is no terminal
 
@@ -77,8 +78,12 @@ class EpochHistory:
         row = {"epoch": epoch, **means, **(self.extra(engine) if self.extra else {})}
         row["seconds"] = round(time.monotonic() - self.began, 3)
         if idist.get_rank() == 0:
-            before = read_csv(self.path) if epoch > 1 and self.path.is_file() else []
+            before = self._before() if epoch > 1 and self.path.is_file() else []
             write_csv(self.path, [*(line for line in before if int(line["epoch"]) < epoch), row])
+
+    def _before(self) -> list[dict[str, str]]:
+        remedy = "remove it, and the same command goes on; the curve then begins where it does"
+        return read_rows(self.path, {"epoch": int}, remedy)
 
 
 class StageProgress:

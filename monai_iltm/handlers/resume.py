@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import ignite.distributed as idist
-import torch
 from ignite.engine import Engine, Events
 from monai.config import PathLike
 from torch import nn
 
 from monai_iltm.data.errors import InputError
-from monai_iltm.data.weights import save_in_one_step
+from monai_iltm.data.weights import read_saved, save_in_one_step
 
 
 class ResumableTraining:
@@ -42,15 +41,14 @@ class ResumableTraining:
         if not self.checkpoint.is_file():
             return
         try:
-            state = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
+            state = read_saved(self.checkpoint)
             for name, item in self.objects.items():
                 item.load_state_dict(state[name])
+            engine.state.epoch, engine.state.iteration = int(state["epoch"]), int(state["iteration"])
         except Exception as error:  # whatever the archive, a network or an optimiser met
-            told = (str(error) or type(error).__name__).splitlines()[0][:120]
             raise InputError(
-                f"{self.checkpoint}: not of this training ({told}); remove it to begin from the first epoch"
+                f"{self.checkpoint}: not of this training (or damaged); remove it to begin from the first epoch"
             ) from error
-        engine.state.epoch, engine.state.iteration = state["epoch"], state["iteration"]
 
     def save(self, engine: Engine) -> None:
         if idist.get_rank() == 0:

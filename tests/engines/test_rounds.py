@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from ignite.engine import Events
+from monai.bundle import ConfigParser
 
 from monai_iltm.data.cases import load_cases
 from monai_iltm.data.documents import read_csv, read_json, write_json
@@ -22,11 +23,12 @@ from monai_iltm.engines.package import package_bundle
 from monai_iltm.engines.rounds import IterativeWorkflow, RoundEvents
 from monai_iltm.engines.stages import Prior
 from monai_iltm.engines.yardsticks import Yardsticks
-from monai_iltm.networks import VQVAE
+from monai_iltm.networks import VQVAE, LatentPrior
 from monai_iltm.store import RunFolder
 
 pytestmark = pytest.mark.slow
 
+BUNDLES = Path(__file__).resolve().parents[2] / "bundles"
 UNTIMED = ("seconds",)  # the only number that may differ between two equal runs
 
 
@@ -197,7 +199,7 @@ def test_a_run_that_dies_at_any_file_goes_on_to_the_same_end(iltm, reference, ph
     assert not workflow.folder.round(1).record.exists()
     again = iltm(phantom)
     again.run()
-    leftovers = [name for name in contents(again.folder) if name.endswith(".part")]
+    leftovers = [name for name in contents(again.folder) if ".part-" in name]
     assert differing(again.folder, reference, *leftovers) == []
 
 
@@ -441,10 +443,17 @@ def test_the_bracket_is_scored_anew_where_rounds_were_added(iltm, phantom, tmp_p
     assert read_json(folders[0].test / "source.json")["alpha"] == 0.1
 
 
-def test_the_bundle_holds_the_last_rounds_weights_and_the_runs_settings(iltm, copied, phantom):
-    workflow = iltm(phantom)
+def network_of(settings: dict) -> LatentPrior:
+    """What the run's settings describe, untrained."""
+    parser = ConfigParser(ConfigParser.load_config_file(BUNDLES / "iltm" / "configs" / "train.json"))
+    parser.update(settings)
+    return parser.get_parsed_content("network_def")
+
+
+def test_the_bundle_holds_the_last_rounds_weights_and_the_runs_settings(iltm, copied, phantom, tiny_settings):
+    workflow, network = iltm(phantom), network_of(tiny_settings)
     for _ in range(2):  # an old bundle is replaced
-        package_bundle(copied, workflow.stages.bundles / "kde_inferer", workflow.settings)
+        package_bundle(copied, workflow.stages.bundles / "kde_inferer", workflow.settings, network)
         (copied.bundle / "output").mkdir(exist_ok=True)
         (copied.bundle / "output" / "a_map.tif").write_bytes(b"somebody's")
     assert (copied.bundle / "models" / "model.pt").read_bytes() == copied.round(1).model.read_bytes()
@@ -458,7 +467,7 @@ def test_the_bundle_holds_the_last_rounds_weights_and_the_runs_settings(iltm, co
     assert str(phantom) not in (copied.bundle / "configs" / "inference.json").read_text()
     shape = read_json(copied.bundle / "configs" / "metadata.json")["network_data_format"]["inputs"]["image"]
     assert shape["spatial_shape"] == [32, 32]
-    assert not list(copied.path.glob("*.part"))
+    assert not list(copied.path.glob(".part-*"))
     assert (copied.bundle / "output" / "a_map.tif").read_bytes() == b"somebody's"
 
 
