@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +16,7 @@ from monai_iltm.data.claims import MOST_BYTES
 from monai_iltm.data.errors import InputError, shown
 from monai_iltm.data.grids import Grid
 from monai_iltm.data.headers import image_shape, mm_affine
+from monai_iltm.data.one_step import in_one_step
 from monai_iltm.data.orientations import TAG, UPRIGHT, stored
 from monai_iltm.data.pictures import Picture, picture_grid, read_picture
 from monai_iltm.data.tiffs import read_tiff, tiff_grid, write_tiff
@@ -146,24 +145,8 @@ def write_image(
     if head is not None and not _fits(array, head):
         raise InputError(f"{shown(path)}: shape {array.shape} is not on the grid of its image, {head.shape}")
     writer = _writer(path, array, affine, head)
-    try:
-        _write_whole(path, writer)
-    except OSError as error:
-        raise InputError(f"{shown(path)}: cannot be written ({_first_line(error)})") from error
-
-
-def _write_whole(path: Path, writer: Callable[[str], object]) -> None:
-    """Under a name of its own, then renamed: never through a link, never half."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=".part-", suffix=suffix(path), dir=path.parent)
-    os.close(handle)
-    try:
+    with in_one_step(path, suffix(path)) as temporary:
         writer(temporary)
-        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp's 0600 would hide results from colleagues
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def _guarded(path: PathLike, read: Callable) -> Any:
@@ -234,12 +217,6 @@ def _storable(array: np.ndarray, true_value: int) -> np.ndarray:
     if array.dtype.kind == "f":
         return array.astype(np.float32)
     return array.astype(np.int32) if array.dtype in (np.int64, np.uint64) else array
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current
 
 
 def _first_line(error: BaseException) -> str:

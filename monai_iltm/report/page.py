@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from string import Template
 
+from monai_iltm.data.documents import write_in_one_step
 from monai_iltm.report.cases import cases_html
 from monai_iltm.report.curves import accuracy_charts, mask_charts, training_charts
 from monai_iltm.report.moves import moves_html
@@ -37,10 +37,8 @@ def write_report(run_folder: str | Path) -> Path:
     Raises InputError where the folder is no run folder. Reads at most 120 test cases and 40 training masks.
     """
     story = read_story(run_folder)
-    path = Path(story.run.report)
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_text(render(story), encoding="utf-8")
-    os.replace(temporary, path)
+    page, path = render(story), Path(story.run.report)
+    write_in_one_step(path, lambda stream: stream.write(page))
     return path
 
 
