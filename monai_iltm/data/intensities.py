@@ -7,7 +7,7 @@ from typing import Any
 
 TOLERANCE = 0.01  # of the expected range's width, which may be overstepped at either end
 LEAST_FILLED = 0.02  # of intensity_range: an image that fills less is black, or white, to the model
-SPREADS = 5.0  # of the training images' means: an image whose mean lies farther off is unlike them
+SPREADS = 2.0  # of the training images' means: an image whose mean lies farther off is unlike them
 LEAST_SPREAD = 0.05  # of the training images' whole range, where their means are more alike than that
 
 

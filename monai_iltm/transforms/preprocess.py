@@ -55,7 +55,7 @@ def preprocessing(
     steps.append(ChannelFirstd(keys, spatial_dims, channels))
     steps.append(RequireSoundd(channels, spatial_dims, expected_range, intensity_range, training_intensities))
     if orientation is not None and spatial_dims == 3:
-        steps.append(Orientationd(keys, orientation, allow_missing_keys=True))
+        steps.append(Orientationd(keys, orientation, labels=None, allow_missing_keys=True))
     steps.append(scaling(intensity_range))
     if spacing is not None:
         modes = ["bilinear", *["nearest"] * len(masks)]
