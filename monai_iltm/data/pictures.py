@@ -24,7 +24,7 @@ OTHER_KINDS = {
     **{b"%!PS": "PostScript", b"\xc5\xd0\xd3\xc6": "PostScript", b"%PDF": "PDF", b"<": "text such as SVG or HTML"},
 }
 WIDE = {"RGB;16B": 3, "RGBA;16B": 4}  # raw modes of which Pillow keeps the upper bytes alone, and their channels
-PLAIN_MODES = {"1": 1, "L": 1, "P": 1, "LA": 2, "RGB": 3, "RGBA": 4, "I;16": 1, "I": 1}  # channels
+PLAIN_MODES = {"L": 1, "P": 1, "LA": 2, "RGB": 3, "RGBA": 4, "I;16": 1, "I": 1}  # channels
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,14 @@ class Picture:
 
     array: [row, col] or [row, col, C], without alpha, dark always low. alpha: [row, col], low where transparent, or
     None. palette: u8 [n, 3] of which `array` holds indices, or None. orientation: that of the file, 1 to 8.
+    was_white_is_zero: the file counts from white, `array` does not.
     """
 
     array: np.ndarray
     alpha: np.ndarray | None = None
     palette: np.ndarray | None = None
     orientation: int = 1
+    was_white_is_zero: bool = False
 
     def colours(self) -> np.ndarray:
         """The picture itself, a palette's indices made colours."""
@@ -106,8 +108,11 @@ def needed_bytes(picture: PillowFile, raw_mode: str) -> int:
     channels = PLAIN_MODES.get(picture.mode, 4)
     depth = 2 if picture.mode.startswith("I") else 1
     kept = depth if channels == 1 else 4
-    progressive = 2 * channels if picture.info.get("progressive") else 0  # the coefficients of the whole picture
-    return pixels * (kept + 2 * depth * channels + progressive)
+    coefficients = 2 * channels if picture.info.get("progressive") else 0  # of the whole picture at once
+    colours = (
+        11 if picture.mode == "P" else 0 if picture.mode in PLAIN_MODES else 4
+    )  # indices of 8 bytes and 3 channels
+    return pixels * (kept + 2 * depth * channels + coefficients + colours)
 
 
 def _opened(path: Path, data: bytes) -> PillowFile:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import tifffile
+from PIL import Image
 from PIL.TiffImagePlugin import TiffImageFile
 from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC, TiffFile
 
@@ -26,6 +27,15 @@ DEFLATE = (COMPRESSION.ADOBE_DEFLATE, COMPRESSION.DEFLATE)
 ALL_CODECS = importlib.util.find_spec("imagecodecs") is not None  # tifffile's own are few
 
 logging.getLogger("tifffile").addHandler(logging.NullHandler())  # what it says of a damaged file, the error says
+
+
+class _UnlimitedTiff(TiffImageFile):
+    """Pillow's TIFF without its own limit on pixels: what the header claims has been held to ours."""
+
+    def load_prepare(self) -> None:
+        if self._im is None:
+            self.im = Image.core.new(self.mode, self._tile_size)  # `size` is the upright one
+        super().load_prepare()
 
 
 def read_tiff(path: Path, most_bytes: int) -> Picture:
@@ -49,8 +59,8 @@ def read_tiff(path: Path, most_bytes: int) -> Picture:
     if photometric == PHOTOMETRIC.PALETTE:
         return Picture(array, alpha, palette, orientation)
     if photometric == PHOTOMETRIC.MINISWHITE:
-        array = _dark_is_low(path, array, bits)
-    return Picture(array.astype(np.uint8) * 255 if array.dtype == bool else array, alpha, None, orientation)
+        return Picture(_dark_is_low(path, array, bits), alpha, None, orientation, was_white_is_zero=True)
+    return Picture(array.view(np.uint8) * 255 if array.dtype == bool else array, alpha, None, orientation)
 
 
 def tiff_grid(path: Path) -> tuple[tuple[int, int], int]:
@@ -115,10 +125,10 @@ def _require_all_data(path: Path, page: Any) -> None:
 
 def _needed_bytes(page: Any) -> int:
     """The array, its copy in other byte order or unpacked, and two strips or tiles, which may be larger than it."""
-    segment = math.prod(page.chunks) * page.dtype.itemsize
-    pixels = page.imagelength * page.imagewidth
-    colours = pixels * (0 if page.photometric in BASE_SAMPLES and page.photometric != PHOTOMETRIC.PALETTE else 16)
-    return page.size * page.dtype.itemsize * 2 + colours + (segment * 2 if page.compression != COMPRESSION.NONE else 0)
+    segments = 0 if page.compression == COMPRESSION.NONE else 2 * math.prod(page.chunks) * page.dtype.itemsize
+    plain = page.photometric in BASE_SAMPLES and page.photometric != PHOTOMETRIC.PALETTE and _by_tifffile(page)
+    colours = 0 if plain else 16 * page.imagelength * page.imagewidth  # Pillow's copies, or indices of 8 bytes
+    return 2 * page.size * page.dtype.itemsize + colours + segments
 
 
 def _by_tifffile(page: Any) -> bool:
@@ -140,7 +150,7 @@ def _by_pillow(path: Path, page: Any, orientation: int) -> Picture:
             f"{shown(path)}: {page.samplesperpixel} bands with {COMPRESSION(page.compression).name} compression need "
             "the package imagecodecs, or save it uncompressed"
         )
-    with path.open("rb") as stream, TiffImageFile(stream) as picture:
+    with path.open("rb") as stream, _UnlimitedTiff(stream) as picture:
         picture.load()
         turned = from_pillow(picture, 1)
     if turned.array.shape[:2] != upright_shape(page.imagelength, page.imagewidth, orientation):
@@ -195,7 +205,7 @@ def _samples(array: np.ndarray, page: Any) -> tuple[np.ndarray, np.ndarray | Non
 def _dark_is_low(path: Path, array: np.ndarray, bits: int) -> np.ndarray:
     """White-is-zero values turned round."""
     if array.dtype == bool:
-        return ~array
+        return (~array).view(np.uint8) * 255
     if array.dtype.kind != "u":
         raise InputError(f"{shown(path)}: white is zero in {array.dtype} values, save it with dark low")
     return array.dtype.type(2**bits - 1) - array

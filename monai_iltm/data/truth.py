@@ -56,7 +56,8 @@ def read_mask(
 
     Raises:
         InputError: as ``read_image``; more than two values, negative ones without a threshold, values that are not
-            finite, colours without black, palettes that show 0 as the brighter of two, marks that are transparent.
+            finite, colours without black, palettes that show 0 as the brighter of two, TIFFs in which white is zero,
+            marks that are transparent.
     """
     if is_volume(path):
         file = read_image(path, most_bytes)
@@ -102,6 +103,8 @@ def _some_values(known: np.ndarray) -> str:
 def _picture_values(path: PathLike, picture: Picture) -> np.ndarray:
     """[row, col]: what of a picture says where it marks."""
     values = picture.array
+    if picture.was_white_is_zero:  # written so by some programs for masks of two levels, marks and all
+        raise InputError(f"{shown(path)}: a mask in which white is zero, so that it cannot be told what is marked")
     if picture.palette is not None:
         _require_dark_zero(path, values, picture.palette)
         return values
