@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from monai_iltm.data.claims import MOST_BYTES
 from monai_iltm.data.files import FileReport, Finding
 
 
@@ -20,6 +21,7 @@ class Limits:
     channels: of every image; None takes what most have.
     fewest: training cases needed (of a list without "training": cases altogether).
     outside: files may lie outside the data folder.
+    most_bytes: memory that reading one file may take.
     """
 
     min_size: int | Sequence[int] | None = None
@@ -30,6 +32,7 @@ class Limits:
     channels: int | None = None
     fewest: int = 2
     outside: bool = False
+    most_bytes: int = MOST_BYTES
 
 
 def image_findings(image: FileReport, usual: tuple[int, int], limits: Limits) -> Iterator[Finding]:

@@ -10,6 +10,7 @@ from monai.config import PathLike
 
 from monai_iltm.data.cases import read_datalist
 from monai_iltm.data.checks import examine
+from monai_iltm.data.claims import GIB, MOST_BYTES
 from monai_iltm.data.leftovers import leftovers
 from monai_iltm.data.problems import Problem
 from monai_iltm.data.tree import require_folder
@@ -46,13 +47,20 @@ def image_limits(
     spacing: Sequence[float] | None = None,
     resize: bool = False,
     outside: bool = False,
+    max_read_gib: float = MOST_BYTES / GIB,
 ) -> dict[str, Any]:
     """The fields of `Limits` that a model's grid sets: at least one token an axis, and not more than it holds.
 
     factor: voxels a token and axis. channels: of an image, expected_range: of its intensities; None: any. Images that
     are resized may be of any size, and of any spacing. outside: files may lie outside the data folder.
+    max_read_gib: memory that reading one file may take.
     """
-    smallest = tuple(factor for _ in image_size)
-    room = None if resize else tuple(image_size)
-    held = {"min_size": smallest, "max_size": room, "spacing": spacing}
-    return held | {"channels": channels, "value_range": expected_range, "outside": outside}
+    return {
+        "min_size": tuple(factor for _ in image_size),
+        "max_size": None if resize else tuple(image_size),
+        "spacing": spacing,
+        "channels": channels,
+        "value_range": expected_range,
+        "outside": outside,
+        "most_bytes": int(max_read_gib * GIB),
+    }
