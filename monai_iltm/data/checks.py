@@ -41,9 +41,9 @@ def check_cases(datalist: dict, dataset_dir: PathLike, **limits: object) -> list
 
     Found are: missing, empty, truncated or unreadable files; NaN or infinite intensities; non-finite or singular
     affines; spacings that are not positive; 4D volumes; dimensions or channels other than the majority's; constant or
-    too small images; intensities out of range; ids that are missing, double or no file names; label
-    maps among the images; files outside the data folder, unless `outside`; a label, mask or locked
-    region on another grid than its image (a tenth of a voxel is allowed); too few cases. Every file is read once.
+    too small images; intensities out of range; label maps among the images; files outside the data folder, unless
+    `outside`; ids that are missing, double or no file names; a label, mask or locked region that is not binary or on
+    another grid than its image (a tenth of a voxel is allowed); too few cases. Every file is read once.
     """
     return examine(datalist, dataset_dir, **limits).table()
 
@@ -80,7 +80,8 @@ def examine(datalist: dict, dataset_dir: PathLike, **limits: object) -> Examined
     entries = {
         (name, index): entry for name, part in datalist.items() if _is_list(part) for index, entry in enumerate(part)
     }
-    reports = inspect_all({reading for entry in entries.values() for reading in readings(entry).values()}, folder)
+    wanted = {reading for entry in entries.values() for reading in readings(entry).values()}
+    reports = inspect_all(wanted, folder, bounds.most_bytes)
     usual = _majority(reports, entries.values())
     found: list[tuple[Place | None, Problem]] = [(None, problem) for problem in _too_few(datalist, bounds.fewest)]
     found += id_problems(entries, folder)
@@ -119,10 +120,7 @@ def _is_outside(path: str, folder: Path) -> bool:
 
 
 def _truth_findings(key: str, image: FileReport, truth: FileReport) -> Iterator[Finding]:
-    """A truth or suspect mask may be constant: nothing or all of it anomalous."""
-    yield from ((f"{key}: {what}", found) for what, found in truth.findings if what != "constant image")
-    if truth.channels != 1:
-        yield f"{key}: more than one channel", f"{truth.channels}"
+    yield from ((f"{key}: {what}", found) for what, found in truth.findings)
     if image.shape is not None and truth.shape is not None and (difference := grid_difference(image, truth)):
         yield f"{key} on another grid", difference
 

@@ -9,6 +9,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
+from monai_iltm.data.claims import MOST_BYTES
 from monai_iltm.data.files import FileReport, Finding
 from monai_iltm.data.intensities import TOLERANCE, not_filled, out_of_range
 
@@ -23,9 +24,9 @@ class Limits:
     channels: of every image; None takes what most have.
     intensity_range: what becomes 0 and 1, of which an image must fill some part.
     orientation: to which volumes are turned before they are measured, None: as the file has them.
-    most_bytes: memory that reading a file may take, None: the reader's default.
     fewest: training cases needed (of a list without "training": cases altogether).
     outside: files may lie outside the data folder.
+    most_bytes: memory that reading one file may take.
     """
 
     min_size: int | Sequence[int] | None = None
@@ -36,9 +37,9 @@ class Limits:
     channels: int | None = None
     intensity_range: Any = None
     orientation: str | None = None
-    most_bytes: int | None = None
     fewest: int = 2
     outside: bool = False
+    most_bytes: int = MOST_BYTES
 
 
 def image_findings(image: FileReport, usual: tuple[int, int], limits: Limits) -> Iterator[Finding]:

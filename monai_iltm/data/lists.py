@@ -17,6 +17,8 @@ from monai_iltm.data.names import case_id
 SPLITS = ("training", "testing", "testing_apart", "clean")
 ALIASES = {"train": "training", "test": "testing"}  # as the Decathlon's lists are called
 FILE_KEYS = ("image", "label", "mask", "lock_normal", "lock_anomalous")
+VALUE_KEYS = ("label_threshold", "label_ignore")
+OPTIONAL = (*FILE_KEYS[1:], *VALUE_KEYS, "kind", "normal")  # null and "" stand for nothing there
 EXAMPLE = '{"case": "p01", "image": "p01.png"}'
 MAX_PATH = 4096  # Linux's longest path, in characters
 
@@ -57,18 +59,24 @@ def _entry(item: Any, place: str) -> dict[str, Any]:
         item = {"image": item}
     if not isinstance(item, dict):
         raise InputError(f"{place}: expected an object such as {EXAMPLE}, or the path of an image, found {_kind(item)}")
-    optional = (*FILE_KEYS[1:], "kind", "normal")
-    entry = {key: value for key, value in item.items() if not (key in optional and value in (None, ""))}
+    entry = {key: value for key, value in item.items() if not (key in OPTIONAL and value in (None, ""))}
+    _require_kinds(entry, place)
+    for key in ("case", "kind"):
+        if key in entry:
+            entry[key] = _text(entry[key], f'{place}: "{key}"')
+    unnamed = "image" in entry and "case" not in entry
+    return {"case": case_id(PurePosixPath(entry["image"]).as_posix()), **entry} if unnamed else entry
+
+
+def _require_kinds(entry: dict[str, Any], place: str) -> None:
     for key in FILE_KEYS:
         if key in entry:
             _require_path(entry[key], f'{place}: "{key}"')
-    if "normal" in entry and not isinstance(entry["normal"], bool):
+    if not isinstance(entry.get("normal", True), bool):
         raise InputError(f'{place}: "normal" must be true or false, found {_kind(entry["normal"])}')
-    if "kind" in entry:
-        entry["kind"] = _text(entry["kind"], f'{place}: "kind"')
-    if "case" in entry:
-        return {**entry, "case": _text(entry["case"], f'{place}: "case"')}
-    return {"case": case_id(PurePosixPath(entry["image"]).as_posix()), **entry} if "image" in entry else entry
+    for key in VALUE_KEYS:
+        if isinstance(entry.get(key, 0), bool) or not isinstance(entry.get(key, 0), (int, float)):
+            raise InputError(f'{place}: "{key}" must be a number, found {_kind(entry[key])}')
 
 
 def _require_path(value: Any, place: str) -> None:

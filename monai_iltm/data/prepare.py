@@ -10,6 +10,7 @@ from monai.config import PathLike
 
 from monai_iltm.data.cases import read_datalist
 from monai_iltm.data.checks import examine
+from monai_iltm.data.claims import GIB, MOST_BYTES
 from monai_iltm.data.leftovers import leftovers
 from monai_iltm.data.problems import Problem
 from monai_iltm.data.tree import require_folder
@@ -47,18 +48,24 @@ def image_limits(
     resize: bool = False,
     intensity_range: Any = None,
     orientation: str | None = None,
-    max_read_gib: float | None = None,
+    max_read_gib: float = MOST_BYTES / GIB,
     allow_outside: bool = False,
 ) -> dict[str, Any]:
     """The fields of `Limits` that a model's grid sets: at least one token an axis, and not more than it holds.
 
     factor: voxels a token and axis. channels: of an image, expected_range: of its intensities; None: any. Images that
     are resized may be of any size, and of any spacing. intensity_range: what the model takes for black and white.
-    orientation: to which volumes are turned before they are measured. max_read_gib: memory that reading a file may
+    orientation: to which volumes are turned before they are measured. max_read_gib: memory that reading one file may
     take. allow_outside: files may lie outside the data folder.
     """
-    smallest = tuple(factor for _ in image_size)
-    room = None if resize else tuple(image_size)
-    held: dict[str, Any] = {"min_size": smallest, "max_size": room, "spacing": spacing, "orientation": orientation}
-    held |= {"channels": channels, "value_range": expected_range, "intensity_range": intensity_range}
-    return held | {"most_bytes": None if max_read_gib is None else int(max_read_gib * 2**30), "outside": allow_outside}
+    return {
+        "min_size": tuple(factor for _ in image_size),
+        "max_size": None if resize else tuple(image_size),
+        "spacing": spacing,
+        "orientation": orientation,
+        "channels": channels,
+        "value_range": expected_range,
+        "intensity_range": intensity_range,
+        "outside": allow_outside,
+        "most_bytes": int(max_read_gib * GIB),
+    }

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from monai_iltm.data.checks import Problem, check_cases, format_problems, require_sound
 from monai_iltm.data.errors import InputError
@@ -212,10 +213,27 @@ def test_masks(volumes):
     ]
 
 
-def test_masks_may_be_empty_but_not_coloured(pictures):
+def test_masks_may_be_empty_or_coloured_but_hold_two_values(pictures):
     write_image(pictures / "masks" / "ok0.png", np.zeros((16, 18), bool))
-    write_image(pictures / "masks" / "ok1.png", picture(shape=(16, 18, 3)))
-    assert found(pictures) == [("masks/ok1.png", "label: more than one channel")]
+    coloured = np.zeros((16, 18, 3), np.uint8)
+    coloured[2:5, 3:9] = (200, 0, 30)
+    write_image(pictures / "masks" / "ok1.png", coloured)
+    assert found(pictures) == []
+    write_image(pictures / "masks" / "ok2.png", picture() // 50)
+    (problem,) = prepare(pictures).problems
+    assert (problem.case, problem.file) == ("ok2", "masks/ok2.png")
+    assert "a mask holds 0 and one other value" in problem.found
+    entries = [{"case": f"ok{i}", "image": f"ok{i}.png", "label": f"masks/ok{i}.png"} for i in range(3)]
+    assert check_cases({"training": [entry | {"label_threshold": 1} for entry in entries]}, pictures) == []
+
+
+def test_what_is_worth_knowing_is_a_line_a_kind(pictures):
+    for index in range(2):
+        stored = Image.fromarray(picture(index + 5))
+        exif = stored.getexif()
+        exif[274] = 3
+        stored.save(pictures / f"turned{index}.png", exif=exif)
+    assert prepare(pictures).notes == ["2 files: turned by its EXIF orientation 3, the first turned0.png"]
 
 
 def test_ambiguous_masks_under_another_layout(pictures):
