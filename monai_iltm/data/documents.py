@@ -18,7 +18,7 @@ def read_json(path: PathLike) -> Any:
     """The content of a JSON file. Raises InputError where it is damaged."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not a JSON file ({error})") from error
 
 
