@@ -10,17 +10,15 @@ import sys
 import time
 from pathlib import Path
 
-from monai.config import PathLike
-
 from monai_iltm.data.errors import InputError
-from monai_iltm.data.one_step import sweep
+from monai_iltm.data.one_step import PathLike, sweep
 
 try:
     import fcntl
 except ImportError:  # Windows has no such locks
     fcntl = None  # type: ignore[assignment]
 
-NAME = ".lock"
+NAME = ".monai_iltm.lock"  # of our own: others keep a .lock, and it would be taken for theirs
 PATIENCE = 60.0  # seconds: a command that was just told to stop, here or on another machine, needs some to end
 _held: dict[Path, int] = {}  # folder -> the open lock file of this process
 

@@ -9,11 +9,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from monai.config import PathLike
-
 from monai_iltm.data.errors import InputError
 
 PREFIX = ".part-"
+PathLike = str | os.PathLike  # as MONAI names it; whoever waits for a lock need not wait for MONAI first
 
 
 @contextmanager

@@ -109,3 +109,28 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="file: folder cannot be written"):
         save_in_one_step(tmp_path / "file" / "model.pt", {})
+
+
+def test_a_single_flipped_bit_is_noticed(tmp_path):
+    path = saved(tmp_path / "model.pt")
+    content = bytearray(path.read_bytes())
+    place = content.find(network().state_dict()["1.running_var"].numpy().tobytes())  # ones: easy to find
+    content[place] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="no readable state dict: damaged"):
+        load_weights(network(), path)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_values_that_are_not_finite_are_refused_by_name(tmp_path, value):
+    state = network().state_dict()
+    state["1.running_mean"][2] = value
+    with pytest.raises(InputError, match=r"1\.running_mean holds values that are not finite"):
+        load_weights(network(), saved(tmp_path / "model.pt", state))
+
+
+def test_the_advice_of_torch_to_trust_the_file_is_not_passed_on(tmp_path):
+    torch.save({"0.weight": Harmful()}, tmp_path / "model.pt")
+    with pytest.raises(InputError) as caught:
+        load_weights(network(), tmp_path / "model.pt")
+    assert "weights_only" not in str(caught.value)

@@ -59,6 +59,14 @@ def test_an_input_error_is_found_under_all_that_it_caused(depth):
     assert plain_line(None) is None
 
 
+def test_a_full_disk_is_told_in_one_line_whoever_met_it():
+    with pytest.raises(OSError, match="No space") as caught, open("/dev/full", "w") as stream:
+        stream.write("x")
+    told = "error: no room to write (No space left on device); with more of it the same command goes on"
+    assert plain_line(caught.value) == told
+    assert plain_line(FileNotFoundError(2, "x")) is None
+
+
 def test_it_is_told_in_one_line_and_all_else_with_its_traceback(capsys):
     tell_plainly()
     error = chain(1)

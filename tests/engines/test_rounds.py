@@ -17,6 +17,7 @@ from monai_iltm.data.cases import load_cases
 from monai_iltm.data.documents import read_csv, read_json, write_json
 from monai_iltm.data.errors import InputError
 from monai_iltm.data.images import read_image, write_image
+from monai_iltm.data.weights import read_saved, save_in_one_step
 from monai_iltm.engines import stages
 from monai_iltm.engines.door import plain_line
 from monai_iltm.engines.package import package_bundle
@@ -469,6 +470,26 @@ def test_the_bundle_holds_the_last_rounds_weights_and_the_runs_settings(iltm, co
     assert shape["spatial_shape"] == [32, 32]
     assert not list(copied.path.glob(".part-*"))
     assert (copied.bundle / "output" / "a_map.tif").read_bytes() == b"somebody's"
+
+
+@pytest.mark.parametrize("damage", ["model", "nan", "threshold"])
+def test_what_is_damaged_does_not_take_the_place_of_a_sound_bundle(iltm, copied, phantom, tiny_settings, damage):
+    workflow, network, last = iltm(phantom), network_of(tiny_settings), copied.round(1)
+    told = workflow.stages.bundles / "kde_inferer", workflow.settings, network
+    package_bundle(copied, *told)
+    before = {path: path.read_bytes() for path in copied.bundle.rglob("*") if path.is_file()}
+    if damage == "model":
+        last.model.write_bytes(last.model.read_bytes()[:-2000])
+    elif damage == "nan":
+        state = read_saved(last.model)
+        next(iter(state.values())).fill_(float("nan"))
+        save_in_one_step(last.model, state)
+    else:
+        write_json(last.calibration, {"threshold": float("nan")})
+    with pytest.raises(InputError, match=r"round_01/(model\.pt|calibration\.json): .*remove .*same command"):
+        package_bundle(copied, *told)
+    assert {path: path.read_bytes() for path in copied.bundle.rglob("*") if path.is_file()} == before
+    assert not list(copied.path.glob(".part-*"))
 
 
 @pytest.mark.parametrize(
