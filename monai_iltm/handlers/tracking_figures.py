@@ -36,6 +36,7 @@ def round_figures(folder: RoundFolder, step: int = 0) -> list[Metric]:
     found = []
     for path, group in ((folder.record, "round"), (folder.metrics, "test")):
         content = _content(path)
+        content.pop("round", None)  # it is the step
         named: dict[str, Any] = {}
         for name, value in content.items():
             own = name if name in METRICS else f"{group}/{allowed(name)}"

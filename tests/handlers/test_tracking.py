@@ -106,9 +106,9 @@ def test_rounds_are_runs_in_a_run_named_and_closed_and_none_is_lost(tmp_path, em
     assert all(len(group) == 1 and group[0].info.status == "FINISHED" for group in found.values())
     (whole,), (last,) = found["demo"], found["round_02"]
     assert last.data.tags["mlflow.parentRunId"] == whole.info.run_id
-    record = {"round/round": 2, "round/suspect_tokens": 42}
-    assert last.data.metrics == {**record, "auroc": 0.95, "prior/loss": 1.0, "prior/seconds": 4}
-    assert whole.data.metrics == {**record, "auroc": 0.95, "vqvae/loss": 0.5, "vqvae/seconds": 30}
+    figures = {"auroc": 0.95, "round/suspect_tokens": 42}
+    assert last.data.metrics == {**figures, "prior/loss": 1.0, "prior/seconds": 4}
+    assert whole.data.metrics == {**figures, "vqvae/loss": 0.5, "vqvae/seconds": 30}
     assert whole.data.params == {"num_codes": "64", "long": "x" * 500}
     history = MlflowClient(address).get_metric_history(whole.info.run_id, "round/suspect_tokens")
     assert [(point.step, point.value) for point in history] == [(0, 40), (1, 41), (2, 42)]
@@ -207,7 +207,7 @@ def test_a_locked_database_costs_seconds_and_a_line_and_is_told_later(run, capfd
     with contextlib.closing(sqlite3.connect(database, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         tell(run, 0)
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 60
     told = capfd.readouterr().err
     assert told.endswith(ONE_LINE)
     assert told.count("\n") == 1
@@ -329,7 +329,7 @@ def silent_server() -> Iterator[str]:
 def test_a_server_that_gets_away_costs_seconds_and_a_line(run, silent_server, capfd):
     began = time.monotonic()
     rounds(run, silent_server).finish()
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 90
     told = capfd.readouterr()
     assert told.err.endswith(ONE_LINE)
     assert told.err.count("\n") == 1
@@ -340,7 +340,7 @@ def test_a_server_that_gets_away_costs_seconds_and_a_line(run, silent_server, ca
 def test_a_server_that_is_down_is_told_of_in_a_line(run, capfd):
     began = time.monotonic()
     tell(run, 0, "http://user:secret@127.0.0.1:9")
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 60
     told = capfd.readouterr().err
     assert told == f"warning: tracking: the server 127.0.0.1 does not answer; {ONE_LINE}"
     assert read_json(run.record)["started"]  # and nothing else happened to the run
