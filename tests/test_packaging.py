@@ -25,7 +25,14 @@ from monai_iltm.data.errors import InputError
 PROJECT = Path(__file__).resolve().parents[1]
 PATIENCE = 600
 TINY = {"vqvae_epochs": 1, "prior_epochs": 1, "max_rounds": 1, "draws": 2, "decodes": 1, "bracket": False}
-TINY |= {"augmented_versions": 0, "prior_width": 16, "prior_heads": 2, "prior_depth": 1}
+TINY |= {
+    "image_size": [32, 32],
+    "vqvae_widths": [8, 8],
+    "augmented_versions": 0,
+    "prior_width": 16,
+    "prior_heads": 2,
+    "prior_depth": 1,
+}
 THIS = f"{sys.version_info[0]}.{sys.version_info[1]}"
 
 
@@ -201,7 +208,7 @@ def test_the_wheel_alone_runs_the_method_and_its_bundle(installed, tmp_path):
     assert tmp_path.resolve() in Path(file).resolve().parents
     for words in ([installed / "monai-iltm"], [installed / "python", "-m", "monai_iltm"]):
         assert succeed(*words, "--version", folder=tmp_path) == f"{__version__}\n"
-    phantom = ["phantom", "2d", "data", "--training", "4", "--testing", "2", "--clean", "0"]
+    phantom = ["phantom", "2d", "data", "--training", "4", "--testing", "2", "--clean", "0", "--size", "32"]
     succeed(installed / "monai-iltm", *phantom, folder=tmp_path)
     told = [part for key, value in TINY.items() for part in (f"--{key}", str(value))]
     succeed(installed / "monai-iltm", "run", "phantom2d", "data", "run", *told, folder=tmp_path)
@@ -211,4 +218,4 @@ def test_the_wheel_alone_runs_the_method_and_its_bundle(installed, tmp_path):
     config = ["--bundle_root", bundle, "--config_file", bundle / "configs" / "inference.json"]
     scored = ["--dataset_dir", tmp_path / "data", "--output_dir", tmp_path / "out"]
     succeed(installed / "python", "-m", "monai.bundle", "run", *config, *scored, folder=tmp_path)
-    assert len(list((tmp_path / "out").glob("*_surprise.*"))) == 2
+    assert len(list((tmp_path / "out").glob("*_surprise.*"))) == 6

@@ -27,6 +27,16 @@ def test_the_score_is_minus_log_p_of_each_cell(order, grid):
         assert torch.equal(scores, scores.unfold(axis, 4, 4)[..., 0].repeat_interleave(4, axis))
 
 
+@pytest.mark.parametrize("grid", [(3, 5), (3, 1, 5)])
+def test_the_raster_pair_is_one_graph_of_what_onnx_knows(grid):
+    """Neither lengths that depend on the image nor a median, for which ONNX has no operator."""
+    net, image = pair("raster", grid), torch.rand(1, 1, *(4 * n for n in grid))
+    program = torch.export.export(net, (image,))
+    assert [node for node in program.graph.nodes if "median" in str(node.target)] == []
+    other = torch.rand_like(image)
+    torch.testing.assert_close(program.module()(other), net(other))
+
+
 def test_tokens_run_row_by_row():
     net = pair()
     image = torch.rand(1, 1, 12, 20)
