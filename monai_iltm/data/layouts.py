@@ -56,9 +56,10 @@ def named_cases(root: Path, files: Survey) -> dict:
     """
     if is_decathlon(files.images):
         return decathlon_cases(files.images)
-    images = [path for path in files.images if not is_truth(path)]
+    truths = [path for path in files.images if is_truth(path)]
+    images = sorted(set(files.images).difference(truths))
     _require_images(root, files, images)
-    pairs = pair_with_truth(images, [path for path in files.images if is_truth(path)])
+    pairs = pair_with_truth(images, truths)
     splits = {path: _split_by_name(path) for path in images}
     if not any(splits.values()):
         return _datalist(training=[_entry(path, pairs.get(path)) for path in images])

@@ -31,13 +31,14 @@ class Leftovers:
 def leftovers(root: Path, datalist: dict) -> Leftovers:
     """What a datalist leaves out of its folder, by the names of files alone."""
     files = survey(root)
-    problems, organs = _strays(root, files, datalist)
+    by_names = _by_names(root, files)
+    problems, organs = _strays(root, files, datalist, by_names)
     notes = [f"left out, {what}: {_some(names)}" for what, names in _by_value(files.left_out).items()]
     if files.others:
         notes.append(f"{_many(files.others, 'file')} not read, {unread_words(unread_kinds(root, files.others))}")
     if organs:
         notes.append(f"{_many(organs, 'mask')} of other names than the images, taken for no truth: {_some(organs)}")
-    return Leftovers(problems, [*notes, *_unlisted(root, files, datalist), *_told_of_cases(datalist)])
+    return Leftovers(problems, [*notes, *_unlisted(root, files, datalist, by_names), *_told_of_cases(datalist)])
 
 
 def door_notes(root: Path, datalist: dict) -> list[str]:
@@ -48,12 +49,6 @@ def door_notes(root: Path, datalist: dict) -> list[str]:
     return [*left.notes, *told, *(problem.found for problem in left.problems if not problem.file)]
 
 
-def unlisted_files(root: Path, files: Survey, datalist: dict) -> list[str]:
-    """The images of a folder and their truth, by names, that a datalist does not name."""
-    by_names = _by_names(root, files)
-    return sorted(_files(root, by_names) - _files(root, datalist)) if by_names is not None else []
-
-
 def _by_names(root: Path, files: Survey) -> dict | None:
     """What names alone make of a folder; None where they cannot, as where a list was given instead."""
     try:
@@ -62,31 +57,31 @@ def _by_names(root: Path, files: Survey) -> dict | None:
         return None
 
 
-def _strays(root: Path, files: Survey, datalist: dict) -> tuple[list[Problem], list[str]]:
+def _strays(root: Path, files: Survey, datalist: dict, by_names: dict | None) -> tuple[list[Problem], list[str]]:
     """Truth that no image claims; where another layout than names made the list, in folders of truth alone."""
     if _stated(root):
         return [], []
-    used = _files(root, datalist)
-    by_names = datalist == _by_names(root, files)
+    used, is_by_names = _files(root, datalist), datalist == by_names
     try:
         left = unpaired(files.images)
     except InputError as error:
-        if not by_names:
+        if not is_by_names:
             return [Problem("", "", "ambiguous masks", str(error))], []
         left = Unpaired([path for path in files.images if is_truth(path)], [])  # such as the Decathlon's two parts
-    masks = [path for path in left.masks if path not in used and (by_names or truth_folder(path))]
+    masks = [path for path in left.masks if path not in used and (is_by_names or truth_folder(path))]
     problems = [Problem("", path, "mask without its image", "no image of this name") for path in masks]
     return problems, [path for path in left.organs if path not in used]
 
 
-def _unlisted(root: Path, files: Survey, datalist: dict) -> list[str]:
-    stated = _stated(root)
-    if stated and "protocol" not in datalist and (new := unlisted_files(root, files, datalist)):
+def _unlisted(root: Path, files: Survey, datalist: dict, by_names: dict | None) -> list[str]:
+    """A line on the files that a list, or the names of folders, leave out."""
+    stated, used = _stated(root), _files(root, datalist)
+    if stated and by_names and "protocol" not in datalist and (new := sorted(_files(root, by_names) - used)):
         mend = ": delete it, or --renew True makes it anew" if stated == "datalist.json" else ""
         return [f"{_many(new, 'file')} of the folder not in {stated}, {_some(new)}{mend}"]
-    if not stated and datalist == _by_names(root, files):
-        used = _files(root, datalist)
-        if beside := [path for path in files.images if not is_truth(path) and path not in used]:
+    if not stated and datalist == by_names:
+        beside = [path for path in files.images if path not in used and not is_truth(path)]
+        if beside:
             return [f"{_many(beside, 'image')} left out, neither in train* nor in test*: {_some(beside)}"]
     return []
 
@@ -113,7 +108,12 @@ def _entries(datalist: dict) -> list[dict]:
 def _files(root: Path, datalist: dict) -> set[str]:
     """Every file that a datalist names, relative to the folder."""
     paths = (str(entry[key]) for entry in _entries(datalist) for key in FILE_KEYS if entry.get(key))
-    return {os.path.relpath(root / path, root).replace(os.sep, "/") for path in paths}
+    return {_relative(root, path) for path in paths}
+
+
+def _relative(root: Path, path: str) -> str:
+    is_plain = not (path.startswith(("/", ".")) or "/." in path or "\\" in path or "//" in path)
+    return path if is_plain else os.path.relpath(root / path, root).replace(os.sep, "/")
 
 
 def _by_value(names: dict[str, str]) -> dict[str, list[str]]:

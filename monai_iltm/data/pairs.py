@@ -6,12 +6,15 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import PurePosixPath
 
 from monai_iltm.data.errors import InputError, shown
 from monai_iltm.data.images import stem
 from monai_iltm.data.names import case_id
 
+CACHED = 2**14  # folders; a set has many more files than folders
+BESIDE_ITS_IMAGE = ""  # in the place of folders inside a folder of truth, where there is none
 Key = tuple[str, str, str]  # (folder beside the images, folders inside the folder of truth, stem of the image)
 
 WORDS = r"(?:masks?|label(?:s|maps?|ids)?|seg(?:mentation)?s?|gts?|ground[_\- ]?truths?|annotations?)"
@@ -40,11 +43,7 @@ def truth_folder(path: str) -> str | None:
     >>> truth_folder("bottle/ground_truth/broken/003_mask.png")
     'bottle/ground_truth'
     """
-    parts = PurePosixPath(path).parts[:-1]
-    for index, part in enumerate(parts):
-        if TRUTH_FOLDER.fullmatch(part):
-            return "/".join(parts[: index + 1])
-    return None
+    return _truth_above(_folder(path))
 
 
 def is_truth(path: str) -> bool:
@@ -106,7 +105,7 @@ def _by_key(truths: Iterable[str], images: Iterable[str]) -> tuple[dict[Key, lis
     for path in truths:
         folder = truth_folder(path)
         if folder is None:
-            known[_folder(path), "", _marked(path) or alone.get(_folder(path), "")].append(path)
+            known[_folder(path), BESIDE_ITS_IMAGE, _marked(path) or alone.get(_folder(path), "")].append(path)
             continue
         inner = PurePosixPath(_folder(path)).relative_to(folder)
         beside = PurePosixPath(folder).parent.as_posix()
@@ -118,12 +117,30 @@ def _by_key(truths: Iterable[str], images: Iterable[str]) -> tuple[dict[Key, lis
 
 def _keys(image: str) -> Iterator[Key]:
     """The keys under which this image's truth may be known, the most specific first."""
-    yield _folder(image), "", stem(image)  # beside the image
-    parts = PurePosixPath(image).parent.parts
+    name = stem(image)
+    return ((beside, inner, name) for beside, inner in _places(_folder(image)))
+
+
+@lru_cache(CACHED)
+def _places(folder: str) -> list[tuple[str, str]]:
+    """(folder beside the images, folders inside the folder of truth) for images of a folder, the nearest first."""
+    parts = PurePosixPath(folder).parts
+    places = [(folder, BESIDE_ITS_IMAGE)]
     for depth in range(len(parts), -1, -1):
         beside = PurePosixPath(*parts[:depth]).as_posix()
-        for start in range(depth, len(parts) + 1):
-            yield beside, PurePosixPath(*parts[start:]).as_posix(), stem(image)
+        inner = (PurePosixPath(*parts[start:]).as_posix() for start in range(depth, len(parts) + 1))
+        places += [(beside, path) for path in inner]
+    return places
+
+
+@lru_cache(CACHED)
+def _truth_above(folder: str) -> str | None:
+    """The first folder of truth on the way down to this one, itself among them."""
+    parts = PurePosixPath(folder).parts
+    for index, part in enumerate(parts):
+        if TRUTH_FOLDER.fullmatch(part):
+            return "/".join(parts[: index + 1])
+    return None
 
 
 def _marked(path: str) -> str | None:
@@ -160,4 +177,4 @@ def _is_beside_one_image(truth: str, crowd: Counter[str]) -> bool:
 
 
 def _folder(path: str) -> str:
-    return PurePosixPath(path).parent.as_posix()
+    return path.rpartition("/")[0] or "."
