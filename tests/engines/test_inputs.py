@@ -94,7 +94,7 @@ def test_figures_of_a_label_that_was_replaced_are_made_anew_with_a_word(iltm, co
     turn_over(Path(case["label"]))
     capsys.readouterr()
     iltm(data, copied.path).run()
-    assert f"testing labels are others than before, of {case['case']}: the figures" in capsys.readouterr().out
+    assert f"test labels are others than before, of {case['case']}: the figures" in capsys.readouterr().out
     assert read_json(copied.round(0).metrics)["average_precision"] != before["average_precision"]
     iltm(data, copied.path).run()
     assert "labels are others" not in capsys.readouterr().out

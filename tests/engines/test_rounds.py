@@ -17,6 +17,7 @@ from monai_iltm.data.cases import load_cases
 from monai_iltm.data.documents import read_csv, read_json, write_json
 from monai_iltm.data.errors import InputError
 from monai_iltm.data.images import read_image, write_image
+from monai_iltm.data.lock import NAME
 from monai_iltm.data.weights import read_saved, save_in_one_step
 from monai_iltm.engines import stages
 from monai_iltm.engines.door import plain_line
@@ -63,7 +64,7 @@ def contents(run: RunFolder, *left_out: str) -> dict[str, object]:
     found: dict[str, object] = {}
     for path in sorted(run.path.rglob("*")):
         name = path.relative_to(run.path).as_posix()
-        if path.is_dir() or name in ("run.json", *left_out):
+        if path.is_dir() or path.name == NAME or name in ("run.json", *left_out):
             continue
         if path.suffix == ".pt":
             found[name] = {key: value.tolist() for key, value in torch.load(path, weights_only=True).items()}
