@@ -157,7 +157,7 @@ def test_a_kill_while_the_database_is_made_leaves_none(tmp_path):
     child += "from monai_iltm.store import RunFolder; MLflowRounds(RunFolder(Path(sys.argv[1])), {}).finish()"
     process = subprocess.Popen([sys.executable, "-c", child, str(run.path)])
     while process.poll() is None and not any(path.stat().st_size > 50_000 for path in run.path.glob(".part-*.db")):
-        time.sleep(0.001)
+        time.sleep(0.02)
     process.kill()
     process.wait()
     assert list(run.path.glob(".part-*.db"))
