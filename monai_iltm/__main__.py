@@ -194,6 +194,7 @@ def _defaults() -> Path:
 def main() -> None:
     """The door: mistakes are told in one line."""
     tell_plainly()
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # letters that a terminal has not
     if sys.argv[1:] == ["--version"]:
         print(__version__)
         return

@@ -86,10 +86,12 @@ def load_cases(
     bases = {"image": root, "label": root, "mask": beside, "lock_normal": root, "lock_anomalous": root}
     whole = [{k: str(bases[k] / v) if k in bases and v else v for k, v in entry.items()} for entry in cases]
     if check:
-        sound, problems = require_sound({"cases": whole}, root, skip_bad=skip_bad, fewest=fewest, **(limits or {}))
-        for problem in problems:
-            print(f"skipped {problem.case}: {problem.file} {problem.what}, {problem.found}")
-        return sound["cases"]
+        sound = require_sound({"cases": whole}, root, skip_bad=skip_bad, fewest=fewest, **(limits or {}))
+        for note in sound.notes:
+            print(note)
+        for problem in sound.problems:
+            print(f"skipped {shown(problem.case)}: {shown(problem.file)} {problem.what}, {shown(problem.found)}")
+        return sound.datalist["cases"]
     if len(whole) < fewest:
         raise InputError(f"{dataset_dir}: {len(whole)} cases in {', '.join(names)}, at least {fewest} needed")
     return whole

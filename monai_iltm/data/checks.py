@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from monai.config import PathLike
 
@@ -48,10 +49,16 @@ def check_cases(datalist: dict, dataset_dir: PathLike, **limits: object) -> list
     return examine(datalist, dataset_dir, **limits).table()
 
 
-def require_sound(
-    datalist: dict, dataset_dir: PathLike, skip_bad: bool = False, **limits: object
-) -> tuple[dict, list[Problem]]:
-    """The datalist with sound cases only, and the problems of those left out.
+class Sound(NamedTuple):
+    """A datalist of sound cases, the problems of those left out, and what else is worth knowing, a line each."""
+
+    datalist: dict
+    problems: list[Problem]
+    notes: list[str]
+
+
+def require_sound(datalist: dict, dataset_dir: PathLike, skip_bad: bool = False, **limits: object) -> Sound:
+    """The datalist with sound cases only, the problems of those left out, and notes of its files.
 
     Without `skip_bad` any problem raises one InputError that lists all of them by case. With it, cases with problems
     are dropped, and what remains is counted again: too few cases raise. `limits`: the fields of `Limits`.
@@ -59,7 +66,7 @@ def require_sound(
     examined = examine(datalist, dataset_dir, **limits)
     problems = examined.table()
     if not problems:
-        return datalist, []
+        return Sound(datalist, [], examined.notes)
     bad = {place for place, _ in examined.problems if place is not None}
     if not skip_bad:
         told = "the data cannot be used as they are (skip_bad leaves such cases out)"
@@ -71,7 +78,7 @@ def require_sound(
     fewest = Limits(**limits).fewest  # type: ignore[arg-type]
     if left := list(_too_few(sound, fewest)):
         raise InputError(f"too little is left, {_count(bad)}:\n{format_problems([*problems, *left])}")
-    return sound, problems
+    return Sound(sound, problems, examined.notes)
 
 
 def examine(datalist: dict, dataset_dir: PathLike, **limits: object) -> Examined:
@@ -89,7 +96,17 @@ def examine(datalist: dict, dataset_dir: PathLike, **limits: object) -> Examined
         for path, (what, value) in _case_findings(entry, reports, usual, bounds, folder):
             found.append((place, Problem(str(entry.get("case", "")), shown_path(path, folder), what, value)))
     found += _maps_taken_for_images(entries, reports, folder)
-    return Examined(found, grouped_notes(reports, folder))
+    return Examined(found, [*grouped_notes(reports, folder), *_orientations(reports, bounds.orientation)])
+
+
+def _orientations(reports: Reports, orientation: str | None) -> Iterator[str]:
+    """A line where volumes lie in several orientations."""
+    images = [report for reading, report in reports.items() if not reading.is_truth]
+    counts = Counter(image.axcodes for image in images if image.axcodes)
+    if len(counts) > 1:
+        told = ", ".join(f"{count} {axes}" for axes, count in counts.most_common())
+        turned = f"a run turns them to {orientation}" if orientation else "the setting orientation turns them to one"
+        yield f"volumes lie in several orientations, {told}: {turned}"
 
 
 def _case_findings(

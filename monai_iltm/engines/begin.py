@@ -67,12 +67,12 @@ def begin_run(
         require_writable(output_dir)
         datalist = with_truth_rule(layout(dataset_dir), settings)
         _require_no_masks(datalist)
-        sound, problems = require_sound(datalist, dataset_dir, skip_bad, **(limits or {}))
+        sound, problems, notes = require_sound(datalist, dataset_dir, skip_bad, **(limits or {}))
         if problems:
             rows = [{"case": p.case, "file": p.file, "problem": p.what, "found": p.found} for p in problems]
             write_csv(run.path / "skipped.csv", rows)
             print(f"{len({p.case for p in problems})} cases are skipped, see skipped.csv")
-        for note in door_notes(Path(dataset_dir), datalist):
+        for note in [*notes, *door_notes(Path(dataset_dir), datalist)]:
             print(note)
         kept = {name: value for name, value in settings.items() if name not in FREE}
         inputs = _hashes(sound, Path(dataset_dir))

@@ -11,6 +11,7 @@ from monai_iltm.data.errors import InputError
 from monai_iltm.engines.batches import require_shares
 from monai_iltm.engines.distributed import trainers
 from monai_iltm.engines.masks import require_one_rule
+from monai_iltm.engines.settings import require_all
 from monai_iltm.handlers.convergence import SETTLED_OVERLAP
 from monai_iltm.inferers import KDEInferer
 
@@ -52,6 +53,7 @@ class Rules:
 
 def require_possible(settings: Mapping[str, Any]) -> None:
     """Raise InputError for settings that a later stage, after hours, would refuse."""
+    require_all(settings)
     for name in ("vqvae_batch_size", "prior_batch_size"):
         require_shares(settings.get(name, 0), trainers(), name)
     names = inspect.signature(KDEInferer).parameters

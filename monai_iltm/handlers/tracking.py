@@ -13,7 +13,7 @@ import ignite.distributed as idist
 from ignite.engine import Engine, Events
 
 from monai_iltm.data.documents import read_json
-from monai_iltm.handlers.tracking_address import readable, warn
+from monai_iltm.handlers.tracking_address import readable, require_address, warn
 from monai_iltm.handlers.tracking_figures import changed, curve, parameters, round_figures, yardstick_figures
 from monai_iltm.handlers.tracking_store import TrackingStore, connected
 from monai_iltm.report.pictures import write_pictures
@@ -44,6 +44,10 @@ class MLflowRounds:
         self, run: RunFolder, settings: Mapping[str, Any], address: str | None = None, experiment: str = "monai_iltm"
     ) -> None:
         self.run, self.settings, self.address, self.experiment = run, settings, address, experiment
+
+    def begin(self) -> None:
+        """Before any long work: raise InputError for what is no address, and say where a server does not answer."""
+        require_address(self.address)
 
     def attach(self, engine: Engine) -> None:
         if idist.get_rank() == 0:

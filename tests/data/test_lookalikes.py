@@ -51,7 +51,7 @@ def test_maps_under_names_of_images_are_named_with_both_folders(tmp_path, first,
 
 def test_such_cases_can_be_left_out(tmp_path):
     pairs(tmp_path, "ct", "organs")
-    sound, (problem,) = require_sound(folder_cases(tmp_path), tmp_path, skip_bad=True)
+    sound, (problem,), _ = require_sound(folder_cases(tmp_path), tmp_path, skip_bad=True)
     assert [entry["image"] for entry in sound["training"]] == ["ct/0.png", "ct/1.png", "ct/2.png"]
     assert problem.file == "organs"
 

@@ -274,11 +274,11 @@ def test_training_refuses_by_name_or_skips(pictures):
     datalist = folder_cases(pictures) | {"protocol": {"seed": 0}}
     with pytest.raises(InputError, match=r"2 cases with problems:(.|\n)*empty +empty.png(.|\n)*flat +flat.png"):
         require_sound(datalist, pictures)
-    sound, skipped = require_sound(datalist, pictures, skip_bad=True)
+    sound, skipped, _ = require_sound(datalist, pictures, skip_bad=True)
     assert [entry["case"] for entry in sound["training"]] == ["ok0", "ok1", "ok2"]
     assert sound["protocol"] == {"seed": 0}
     assert [problem.case for problem in skipped] == ["empty", "flat"]
-    assert require_sound(sound, pictures) == (sound, [])
+    assert require_sound(sound, pictures) == (sound, [], [])
     for index in range(2):
         (pictures / f"ok{index}.png").write_bytes(b"")
     with pytest.raises(InputError, match=r"too little is left(.|\n)*a single image"):
@@ -287,7 +287,7 @@ def test_training_refuses_by_name_or_skips(pictures):
 
 def test_skipping_keeps_the_first_of_two_ids(pictures):
     write_image(pictures / "ok0.tif", picture())
-    sound, skipped = require_sound(folder_cases(pictures), pictures, skip_bad=True)
+    sound, skipped, _ = require_sound(folder_cases(pictures), pictures, skip_bad=True)
     assert [entry["image"] for entry in sound["training"]] == ["ok0.png", "ok1.png", "ok2.png"]
     assert [problem.file for problem in skipped] == ["ok0.tif"]
 
