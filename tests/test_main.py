@@ -53,7 +53,8 @@ def test_prepare_names_every_problem_and_fails(tmp_path, capsys):
     told = capsys.readouterr().out
     assert ended.value.code == 1
     assert "image too large" in told
-    assert "2 files of a kind that is not read: .dcm" in told
+    assert "2 files not read, 2 DICOM: convert them to NIfTI first" in told
+    assert not (tmp_path / "list.json").exists()
     assert "empty file" in told
 
 

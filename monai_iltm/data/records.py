@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from monai.config import PathLike
@@ -18,10 +19,9 @@ def read_record(path: PathLike, kinds: Mapping[str, Kind], remedy: str) -> dict[
 
     Raises InputError, in one line that ends with the remedy, for a file that is missing, damaged or another.
     """
+    _require_file(path, remedy)
     try:
         content = read_json(path)
-    except FileNotFoundError:
-        raise InputError(f"{path}: file not found; {remedy}") from None
     except (InputError, OSError):
         raise InputError(f"{path}: damaged, not a JSON file; {remedy}") from None
     if not isinstance(content, dict):
@@ -52,10 +52,9 @@ def read_rows(path: PathLike, numbers: Mapping[str, type], remedy: str) -> list[
 
     Raises InputError, in one line that ends with the remedy, for a file that is missing, damaged or another.
     """
+    _require_file(path, remedy)
     try:
         rows = read_csv(path)
-    except FileNotFoundError:
-        raise InputError(f"{path}: file not found; {remedy}") from None
     except (InputError, OSError):
         raise InputError(f"{path}: damaged, not a CSV file; {remedy}") from None
     for line, row in enumerate(rows, 2):
@@ -86,3 +85,8 @@ def _differences(there: Mapping, wanted: Mapping, noun: str, show: bool = True, 
         what = {(True, True): "has changed", (True, False): "is gone", (False, True): "is new"}
         told = [f"{noun} {key} {what[key in there, key in wanted]}" for key in keys]
     return told if len(told) <= most else [*told[:most], f"and {len(told) - most} more"]
+
+
+def _require_file(path: PathLike, remedy: str) -> None:
+    if not Path(path).is_file():
+        raise InputError(f"{path}: file not found; {remedy}")

@@ -10,6 +10,8 @@ from monai.bundle import BundleWorkflow, create_workflow
 from monai_iltm.data.errors import InputError
 from monai_iltm.engines.door import plain_line
 
+LOCK = ".monai_iltm.lock"
+
 
 def line_of(workflow: BundleWorkflow) -> str | None:
     """What a person reads when it is run."""
@@ -33,7 +35,7 @@ def test_properties_can_be_checked_and_read(bundle, kind, tmp_path, monkeypatch)
     assert workflow.check_properties() == []
     read = {name: getattr(workflow, name) for name in workflow.properties}
     assert read["network_def"] is not None
-    assert [path for path in (tmp_path / "out").rglob("*") if path.is_file() and path.name != ".lock"] == []
+    assert [path for path in (tmp_path / "out").rglob("*") if path.is_file() and path.name != LOCK] == []
     assert line_of(workflow) == "error: data: folder not found"
 
 

@@ -57,7 +57,7 @@ def test_masked_tokens_neither_count_nor_speak(run, weights, phantom, tmp_path):
         case["image"] = str(tmp_path / f"{case['case']}.png")
         write_image(case["image"], image)
     write_json(tmp_path / "changed.json", changed)
-    told["datalist"] = str(tmp_path / "changed.json")
+    told |= {"datalist": str(tmp_path / "changed.json"), "allow_outside": True}
     run(BUNDLES / "masked_transformer", "evaluate", output_dir=str(tmp_path / "b"), **told)
     assert read_json(tmp_path / "b" / "metrics.json") == figures
     touched = []

@@ -138,7 +138,7 @@ def test_a_path_that_leaves_the_folder_needs_a_flag(data, key):
         with pytest.raises(InputError, match="file outside the data folder"):
             begin_run(data.parent / "run", data, {})
         assert prepare(data, outside=True).problems == []
-    assert image_limits((8, 8), 4, outside=True)["outside"]
+    assert image_limits((8, 8), 4, allow_outside=True)["outside"]
 
 
 def test_whole_paths_and_links_inside_the_folder_are_inside(data):

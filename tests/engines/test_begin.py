@@ -54,6 +54,7 @@ def test_the_same_run_goes_on(data):
     free = {"max_rounds": 9, "tolerance": 0.5, "dataset_dir": "y", "skip_bad": True, "settled_overlap": 0.5}
     free |= {"expected_range": [0, 9], "bracket": True, "tracking": "x"}
     free |= {"cache_rate": 0.1, "keep_gib": 3.0, "side_by_side": False}
+    free |= {"allow_outside": True, "max_read_gib": 9.0}
     assert free.keys() == set(FREE)
     assert read_json(begin(data, settings={**SETTINGS, **free}).record) == first
 

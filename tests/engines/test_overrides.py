@@ -117,7 +117,7 @@ def test_a_part_that_nothing_takes_is_named(content, unknown, words):
         (["--intensity_range", "None"], r"would be dropped without a word: write --intensity_range '\$None'"),
         (["--expected_range=None"], r"--expected_range '\$None'"),
         (["--dataset_dir", "2024"], "dataset_dir is a path, found '2024'"),
-        (["--output_dir", "out #2"], r'output_dir \'out #2\' holds "#", .* \$\'/.*out \\x232'),
+        (["--output_dir", "out #2"], r'output_dir \'out #2\' holds "#", .*"\$\'/.*out \\x232'),
         (["--image_size"], "image_size is a list of whole numbers, found True"),
     ],
 )

@@ -93,6 +93,7 @@ def test_numbers_of_any_kind_come_into_the_record(tmp_path):
     record = read_json(results.record("b"))
     assert record.pop("seconds") >= 0
     assert record.pop("image") == sha256(tmp_path / "b.png")
+    assert all(record.pop(name) >= 0 for name in ("lowest", "mean", "highest"))  # of the image's intensities
     assert record == {"token_score": 2.5, "code_counts": [3, 4]}
     usual = save(scored(tmp_path, ".png", (5, 7), 1), tmp_path / "usual")
     assert read_json(usual.record("a.v1"))["suspect_share"] == 0.25
