@@ -134,13 +134,15 @@ def _affine_findings(affine: np.ndarray | None) -> list[Finding]:
 
 def _intensities(array: np.ndarray) -> tuple[list[Finding], float, float, float]:
     """(findings, lowest, highest and mean finite value); all 0 for an array without a finite value."""
-    finite = np.isfinite(array)
-    count = array.size - int(np.count_nonzero(finite))
-    findings = [("NaN or infinite intensities", f"{count} of {array.size} values")] if count else []
-    if count == array.size:
-        return findings, 0.0, 0.0, 0.0
-    values = array[finite] if count else array
-    low, high = float(values.min()), float(values.max())
+    findings: list[Finding] = []
+    values = array
+    low, high = float(array.min()), float(array.max())
+    if not (np.isfinite(low) and np.isfinite(high)):  # one NaN makes both NaN, so that sound images need no other look
+        values = array[np.isfinite(array)]
+        findings.append(("NaN or infinite intensities", f"{array.size - values.size} of {array.size} values"))
+        if values.size == 0:
+            return findings, 0.0, 0.0, 0.0
+        low, high = float(values.min()), float(values.max())
     if low == high:
         findings.append(("constant image", f"every value {low:g}"))
     if max(-low, high) > FLOAT32_MAX:

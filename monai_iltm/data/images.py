@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,13 +68,13 @@ def suffix(path: PathLike) -> str:
     >>> suffix("a/b.c.NII.GZ"), suffix("x.v2.png")
     ('.nii.gz', '.png')
     """
-    name = Path(path).name.lower()
-    return ".nii.gz" if name.endswith(".nii.gz") else Path(name).suffix
+    name = os.path.basename(path).lower()
+    return ".nii.gz" if name.endswith(".nii.gz") else os.path.splitext(name)[1]
 
 
 def stem(path: PathLike) -> str:
     """The file name without folder and image suffix."""
-    name = Path(path).name
+    name = os.path.basename(path)
     return name[: len(name) - len(suffix(path))]
 
 

@@ -24,7 +24,7 @@ OTHER_KINDS = {
     **{b"%!PS": "PostScript", b"\xc5\xd0\xd3\xc6": "PostScript", b"%PDF": "PDF", b"<": "text such as SVG or HTML"},
 }
 WIDE = {"RGB;16B": 3, "RGBA;16B": 4}  # raw modes of which Pillow keeps the upper bytes alone, and their channels
-PLAIN_MODES = {"L": 1, "P": 1, "LA": 2, "RGB": 3, "RGBA": 4, "I;16": 1, "I": 1}  # channels
+PLAIN_MODES = {"1": 1, "L": 1, "P": 1, "LA": 2, "RGB": 3, "RGBA": 4, "I;16": 1, "I": 1}  # channels
 
 
 @dataclass(frozen=True)
@@ -109,10 +109,8 @@ def needed_bytes(picture: PillowFile, raw_mode: str) -> int:
     depth = 2 if picture.mode.startswith("I") else 1
     kept = depth if channels == 1 else 4
     coefficients = 2 * channels if picture.info.get("progressive") else 0  # of the whole picture at once
-    colours = (
-        11 if picture.mode == "P" else 0 if picture.mode in PLAIN_MODES else 4
-    )  # indices of 8 bytes and 3 channels
-    return pixels * (kept + 2 * depth * channels + coefficients + colours)
+    converted = {"P": 3, "1": 1}.get(picture.mode, 0 if picture.mode in PLAIN_MODES else 4)
+    return pixels * (kept + 2 * depth * channels + coefficients + converted)
 
 
 def _opened(path: Path, data: bytes) -> PillowFile:

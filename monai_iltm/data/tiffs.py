@@ -126,9 +126,9 @@ def _require_all_data(path: Path, page: Any) -> None:
 def _needed_bytes(page: Any) -> int:
     """The array, its copy in other byte order or unpacked, and two strips or tiles, which may be larger than it."""
     segments = 0 if page.compression == COMPRESSION.NONE else 2 * math.prod(page.chunks) * page.dtype.itemsize
-    plain = page.photometric in BASE_SAMPLES and page.photometric != PHOTOMETRIC.PALETTE and _by_tifffile(page)
-    colours = 0 if plain else 16 * page.imagelength * page.imagewidth  # Pillow's copies, or indices of 8 bytes
-    return 2 * page.size * page.dtype.itemsize + colours + segments
+    plain = page.photometric in BASE_SAMPLES and _by_tifffile(page)
+    a_pixel = (3 if page.photometric == PHOTOMETRIC.PALETTE else 0) + (0 if plain else 14)  # Pillow's copies of it
+    return 2 * page.size * page.dtype.itemsize + a_pixel * page.imagelength * page.imagewidth + segments
 
 
 def _by_tifffile(page: Any) -> bool:
