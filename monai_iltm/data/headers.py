@@ -18,6 +18,7 @@ GEOMETRY = (
 )
 HEADER_KINDS = (Nifti2Header, Nifti1Header)
 IMAGE_KINDS = {Nifti1Header: Nifti1Image, Nifti2Header: Nifti2Image}
+SCANNER = 1  # the code of a form that leads to the scanner's own axes
 LONGEST_HEADER = 540  # bytes, NIfTI-2's
 QUIET = logging.Logger("headers")  # takes what nibabel says of a header that it repairs; says nothing
 QUIET.addHandler(logging.NullHandler())
@@ -48,8 +49,12 @@ def image_shape(header: Nifti1Header) -> tuple[int, ...]:
 
 
 def mm_affine(header: Nifti1Header) -> np.ndarray:
-    """Voxel to world in mm, f64 [4, 4]: the sform where it is coded, else the qform, else the voxel size alone."""
-    return _in_mm(header, header.get_best_affine())
+    """Voxel to world in mm, f64 [4, 4]: the sform where it is coded, else the qform, else the voxel size alone.
+
+    Where an sform of another space (a template, say) leads the axes elsewhere than the scanner's qform, the scanner
+    knows how the patient lay: its qform.
+    """
+    return _in_mm(header, header.get_qform() if _axes_differ(header) else header.get_best_affine())
 
 
 def placed_like(array: np.ndarray, header: Nifti1Header) -> Nifti1Image:
@@ -68,6 +73,8 @@ def geometry_notes(header: Nifti1Header) -> list[str]:
     if MILLIMETRES[unit] != 1:
         notes.append(f"its unit is the {unit}: read as millimetres")
     codes = int(header["qform_code"]), int(header["sform_code"])
+    if _axes_differ(header):
+        return [*notes, "qform and sform lead its axes elsewhere: the scanner's qform counts"]
     if codes == (0, 0):
         return [*notes, "neither qform nor sform: placed by its voxel size alone, left and right as nibabel takes them"]
     if all(codes) and (gap := _forms_apart(header)):
@@ -87,13 +94,29 @@ def spacing_findings(header: Nifti1Header) -> list[tuple[str, str]]:
     return [] if sound.all() else [("spacing not positive", _sizes(spacing))]
 
 
-def _forms_apart(header: Nifti1Header) -> str | None:
-    sform = _in_mm(header, header.get_sform())
+def _axes_differ(header: Nifti1Header) -> bool:
+    """Whether a scanner's qform and an sform of another space name the axes differently."""
+    if header["qform_code"] != SCANNER or header["sform_code"] in (0, SCANNER):
+        return False
+    forms = _qform(header), header.get_sform()
+    if any(form is None or not np.isfinite(form).all() or not np.linalg.det(form[:3, :3]) for form in forms):
+        return False
+    return nib.aff2axcodes(forms[0]) != nib.aff2axcodes(forms[1])
+
+
+def _qform(header: Nifti1Header) -> np.ndarray | None:
+    """The qform, None where its quaternion is none."""
     try:
-        qform = _in_mm(header, header.get_qform())
+        return header.get_qform()
     except (ValueError, nib.spatialimages.HeaderDataError):
+        return None
+
+
+def _forms_apart(header: Nifti1Header) -> str | None:
+    sform, qform = _in_mm(header, header.get_sform()), _qform(header)
+    if qform is None:
         return "its qform cannot be used: the sform counts"
-    apart = corners_apart(header.get_data_shape()[:3], sform, qform)
+    apart = corners_apart(header.get_data_shape()[:3], sform, _in_mm(header, qform))
     if not apart > TOLERANCE * voxel_size(sform).min():
         return None
     return f"qform and sform differ by up to {apart:.3g} mm: the sform counts"

@@ -93,12 +93,8 @@ def shortfall(story: Story) -> str:
     against = f"average precision {better[best]:.3f} against {end:.3f}"
     if len(better) == sum(value is not None for value in rivals.values()):
         return f"Not useful here: every detector that learns nothing finds more, {best.lower()} most ({against})."
-    return f"Beaten by {_listed(sorted(better))}, which learn little or nothing ({best.lower()}: {against})."
-
-
-def _listed(names: list[str]) -> str:
-    """ "a", "a and b"."""
-    return " and ".join(name.lower() for name in names)
+    names = " and ".join(name.lower() for name in sorted(better))
+    return f"Less useful than {names}, without any training ({best.lower()}: {against})."
 
 
 def accuracy(story: Story) -> str:

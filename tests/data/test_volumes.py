@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from monai_iltm.data.errors import InputError
+from monai_iltm.data.files import inspect_file
 from monai_iltm.data.images import image_grid, read_image, write_image
 
 RNG = np.random.default_rng(0)
@@ -130,6 +131,21 @@ def test_pixdim_beside_another_sform_stays_as_it_is(tmp_path):
     write_image(tmp_path / "map.nii", COUNTS, like=tmp_path / "v.nii")
     np.testing.assert_allclose(read_image(tmp_path / "map.nii").affine, np.diag([2.2, 2.2, 3.3, 1]), atol=1e-6)
     np.testing.assert_array_equal(nib.load(tmp_path / "map.nii").header["pixdim"][1:4], [2, 2, 3])
+
+
+@pytest.mark.parametrize(
+    ("codes", "counts"), [((1, 4), "qform"), ((1, 2), "qform"), ((1, 1), "sform"), ((2, 4), "sform"), ((0, 4), "sform")]
+)
+def test_where_the_forms_name_the_axes_differently_the_scanner_knows_how_the_patient_lay(tmp_path, codes, counts):
+    turned = np.array([[0, 0, 3.0, -50], [2, 0, 0, 5], [0, 2, 0, 7], [0, 0, 0, 1]])
+    save(tmp_path / "v.nii", qcode=codes[0], s=turned, scode=codes[1])
+    image = nib.load(tmp_path / "v.nii")
+    expected = image.get_qform() if counts == "qform" else turned
+    np.testing.assert_allclose(read_image(tmp_path / "v.nii").affine, expected, atol=1e-6)
+    told = any("the scanner's qform counts" in note for note in inspect_file(tmp_path / "v.nii").notes)
+    assert told == (counts == "qform")
+    write_image(tmp_path / "map.nii", COUNTS, like=tmp_path / "v.nii")
+    np.testing.assert_array_equal(nib.load(tmp_path / "map.nii").affine, image.affine)  # the header's own forms, whole
 
 
 @pytest.mark.parametrize(("unit", "factor"), [("micron", 1e3), ("meter", 1e-3), ("mm", 1), ("unknown", 1)])

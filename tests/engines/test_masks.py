@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from monai_iltm.data.cases import load_cases
 from monai_iltm.data.documents import read_json
@@ -17,10 +18,12 @@ from monai_iltm.engines.masks import (
     agreement,
     lock_masks,
     make_masks,
+    require_own_grid,
     surprise_limit,
     surprise_maps,
     surprise_quantile,
     suspect_tokens,
+    truth_as_mask,
 )
 from monai_iltm.store import RoundFolder
 from monai_iltm.transforms import preprocessing
@@ -228,3 +231,77 @@ def test_recall_and_precision_by_hand():
     assert against_truth(bits(1, 1, 1, 0), bits(1, 0, 0, 1)) == {"recall": 1 / 2, "precision": 1 / 3}
     assert against_truth(bits(0, 0), bits(1, 0)) == {"recall": 0.0, "precision": 0.0}
     assert against_truth(bits(1, 0), bits(0, 0)) == {}
+
+
+# ---- masks that somebody has edited ----
+
+
+@pytest.fixture
+def edited(tmp_path) -> tuple[RoundFolder, list[dict]]:
+    """A round with a mask of a volume and of a picture, each on its image's grid."""
+    folder = RoundFolder(tmp_path / "round_00")
+    volume = np.arange(60, dtype=np.float32).reshape(5, 4, 3)
+    write_image(tmp_path / "v.nii.gz", volume, AFFINE)
+    write_image(tmp_path / "p.png", np.arange(60, dtype=np.uint8).reshape(10, 6))
+    write_image(folder.masks / "v.nii.gz", volume > 50, like=tmp_path / "v.nii.gz")
+    write_image(folder.masks / "p.png", np.arange(60).reshape(10, 6) > 50)
+    cases = [{"case": case, "image": str(tmp_path / f"{case}{end}")} for case, end in (("v", ".nii.gz"), ("p", ".png"))]
+    return folder, cases
+
+
+def test_masks_on_their_images_grids_pass(edited):
+    require_own_grid(*edited)
+    folder, _ = edited
+    Image.fromarray(np.zeros((10, 6), np.uint8)).convert("RGB").save(folder.masks / "p.png")
+    require_own_grid(*edited)  # as another program saves it
+
+
+def shorter(folder: RoundFolder) -> None:
+    write_image(folder.masks / "p.png", np.ones((9, 6), bool))
+
+
+def mirrored(folder: RoundFolder) -> None:
+    turned = AFFINE.copy()
+    turned[0] = [2.0, 0, 0, -8.0]  # the same places in mm, the first axis turned round
+    write_image(folder.masks / "v.nii.gz", np.ones((5, 4, 3), bool), turned)
+
+
+def shifted(folder: RoundFolder) -> None:
+    moved = AFFINE.copy()
+    moved[2, 3] = 3.0
+    write_image(folder.masks / "v.nii.gz", np.ones((5, 4, 3), bool), moved)
+
+
+def grey(folder: RoundFolder) -> None:
+    write_image(folder.masks / "p.png", np.arange(60, dtype=np.uint8).reshape(10, 6))
+
+
+def damaged(folder: RoundFolder) -> None:
+    (folder.masks / "p.png").write_bytes(b"no picture")
+
+
+def gone(folder: RoundFolder) -> None:
+    (folder.masks / "p.png").unlink()
+
+
+@pytest.mark.parametrize(
+    ("edit", "words"),
+    [
+        (shorter, r"p: its mask .*p\.png is not on the image's grid: \(9, 6\), image \(10, 6\)"),
+        (mirrored, r"v: its mask .*v\.nii\.gz is not on the image's grid: affine off by up to"),
+        (shifted, r"v: its mask .* affine off by up to 3 mm"),
+        (grey, r"p\.png: a mask holds 0 and one other value, found"),
+        (damaged, r"p\.png: cannot be read"),
+        (gone, "round_00: the mask of case p is gone"),
+    ],
+)
+def test_a_mask_that_cannot_be_meant_is_named(edited, edit, words):
+    edit(edited[0])
+    with pytest.raises(InputError, match=words):
+        require_own_grid(*edited)
+
+
+def test_truth_as_mask_keeps_how_it_is_read():
+    case = {"case": "a", "image": "i", "label": "l", "label_ignore": 255, "split": "training", "kind": "x"}
+    assert truth_as_mask(case) == {"case": "a", "image": "i", "label_ignore": 255, "mask": "l"}
+    assert truth_as_mask({"case": "a", "image": "i"}) == {"case": "a", "image": "i"}

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pyaupro import PerRegionOverlap
 from scipy import ndimage
 
-from monai_iltm.metrics import MetricError, aupro, pro_curve
+from monai_iltm.metrics import MetricError, aupro, pixel_figures, pro_curve
 from monai_iltm.metrics.overlap import area_up_to
 
 
@@ -109,3 +109,20 @@ def test_monotone_transform_changes_nothing(seed, levels, limit):
 def test_refuses_a_limit_outside(limit):
     with pytest.raises(MetricError, match="fpr_limit"):
         aupro(*random_cases(0, (5, 5)), limit)
+
+
+def test_what_is_masked_in_the_truth_counts_in_no_figure():
+    """As if those pixels were not there: other scores under them change nothing, and neither does their truth."""
+    maps, masks = random_cases(3, (12, 14))
+    ignored = np.zeros_like(masks)
+    ignored[:, :, :4] = True
+    told = np.ma.array(masks, mask=ignored)
+    inside = {name: value for name, value in pixel_figures(list(maps), list(told)).items()}
+    scrambled, turned = maps.copy(), masks.copy()
+    scrambled[ignored] = np.random.default_rng(0).normal(size=ignored.sum()) * 9
+    turned[ignored] = False
+    assert pixel_figures(list(scrambled), list(np.ma.array(turned, mask=ignored))) == inside
+    cut = pixel_figures(list(maps[:, :, 4:]), list(masks[:, :, 4:]))  # regions that the cut parts are parts of one
+    assert inside["auroc"] == pytest.approx(cut["auroc"])
+    assert inside["best_dice_per_case"] == pytest.approx(cut["best_dice_per_case"])
+    assert inside["aupro"] == pytest.approx(cut["aupro"])

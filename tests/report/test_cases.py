@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from monai_iltm.report.cases import Rated, choose
+import re
+from dataclasses import replace
+
+from monai_iltm.data.documents import write_csv
+from monai_iltm.report.cases import Rated, cases_html, choose
+from monai_iltm.report.pixels import Scale
+from monai_iltm.report.story import read_story
 
 
 def rated(name: str, score: float | None, precision: float | None = None, normal: bool = False) -> Rated:
@@ -26,3 +32,15 @@ def test_without_truth_the_image_score_ranks():
 def test_no_case_is_shown_twice():
     assert names(choose([rated("a", 1.0, 0.5), rated("b", 2.0, 0.7), rated("c", 2.0, 0.9)])) == [["a", "b"], ["c"]]
     assert names(choose([rated("a", 1.0)])) == [["a"]]
+
+
+def test_training_images_are_ranked_by_the_scores_that_lie_beside_their_maps(make_run):
+    """Where no test image is scored: those of scores.csv, by which a person would sort, and not another score."""
+    run = make_run(rounds=1)
+    story = read_story(run)
+    listed = {entry["case"]: float(len(story.training) - place) for place, entry in enumerate(story.training)}
+    rows = [{"case": case, "image_score_surprise": score} for case, score in listed.items()]
+    write_csv(story.rounds[0].folder.maps / "scores.csv", rows)
+    page = cases_html(replace(story, testing=[]), Scale(0.0, 5.0))
+    shown = re.findall(r"score ([\d.,]+)", page)
+    assert [float(score) for score in shown][:2] == sorted(listed.values(), reverse=True)[:2]

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from monai_iltm.report.words import accuracy, decimal, percent, redact
+from monai_iltm.report.words import accuracy, decimal, percent, redact, shortfall
 
 
 @pytest.mark.parametrize(
@@ -54,3 +54,26 @@ def test_what_the_rounds_have_gained(rounds, oracle, told):
     story = SimpleNamespace(rounds=[stage(f"Round {n}", value) for n, value in enumerate(rounds)], brackets=brackets)
     assert accuracy(story).endswith(told)
     assert bool(accuracy(story)) == bool(told)
+
+
+@pytest.mark.parametrize(
+    ("end", "rivals", "told"),
+    [
+        (None, {"raw_intensity": 0.3}, ""),
+        (0.5, {}, ""),
+        (0.5, {"raw_intensity": 0.3, "robust_z": 0.5}, ""),
+        (0.035, {"raw_intensity": 0.3, "robust_z": 0.01}, "Less useful than raw intensity, without any training"),
+        (0.035, {"raw_intensity": 0.3, "robust_z": 0.04}, "Not useful here: every detector that learns nothing finds"),
+        (
+            0.035,
+            {"raw_intensity": 0.3, "robust_z": 0.04},
+            "raw intensity most (average precision 0.300 against 0.035)",
+        ),
+    ],
+)
+def test_a_run_that_learned_nothing_useful_is_called_so(end, rivals, told):
+    metrics = {} if end is None else {"average_precision": end}
+    trivial = {name: {"average_precision": value} for name, value in rivals.items()}
+    story = SimpleNamespace(rounds=[SimpleNamespace(metrics=metrics)], trivial=trivial)
+    assert told in shortfall(story)
+    assert bool(told) == bool(shortfall(story))
