@@ -59,13 +59,14 @@ class IterativeWorkflow(Engine):
     one that was killed goes on from its last epoch or case. ``state.output`` holds the round's record.
 
     Args:
-        run: the run folder, begun (``begin.begin_run``).
+        run: the run folder.
         bundles: folder of the bundles vqvae, masked_transformer and kde_inferer.
         settings: values for the stages, by id.
         preprocessing: geometry of the stages, with "mask"; grid: cells per axis.
         rules: of masking and stopping; max_epochs: rounds at most.
         handlers: objects with ``attach(engine)``.
-        plan: the settings as they fit into memory, asked for when the rounds begin.
+        begin: checks the data and opens the run folder; plan: the settings as they fit into memory. Both are asked
+            when the rounds begin, so that a workflow can be looked at before its data is there.
 
     Raises InputError for settings that a later stage, after hours, would refuse.
     """
@@ -80,6 +81,7 @@ class IterativeWorkflow(Engine):
         rules: Rules,
         max_epochs: int,
         handlers: Sequence[Any] = (),
+        begin: Callable[[], Any] | None = None,
         plan: Callable[[], Mapping[str, Any]] | None = None,
     ) -> None:
         super().__init__(lambda engine, index: self._round(index))
@@ -87,7 +89,7 @@ class IterativeWorkflow(Engine):
         self.folder, self.settings = run, dict(settings)
         self.stages = Stages(run, bundles, settings, rules.warm_start)
         self.preprocessing, self.grid, self.rules, self.max_rounds = preprocessing, tuple(grid), rules, max_epochs
-        self.plan = plan
+        self.begin, self.plan = begin, plan
         self.register_events(*RoundEvents)
         self.add_event_handler(Events.EPOCH_COMPLETED, self._end)
         for handler in handlers:
@@ -95,6 +97,8 @@ class IterativeWorkflow(Engine):
 
     def run(self, *_: Any, **__: Any) -> Any:
         """All rounds that are still to be done; returns ignite's state."""
+        if self.begin is not None:
+            self.begin()
         if self.plan is not None:
             self.settings = self.stages.settings = dict(self.plan())
         done = [masked_in(read_round(folder)) for folder in self.folder.rounds()]

@@ -127,7 +127,7 @@ def test_results_carry_the_whole_geometry_of_their_image(tmp_path, forms, by_pat
 
 
 def test_pixdim_beside_another_sform_stays_as_it_is(tmp_path):
-    save(tmp_path / "v.nii", scode=4, s=np.diag([2.2, 2.2, 3.3, 1]))
+    save(tmp_path / "v.nii", qcode=2, scode=4, s=np.diag([2.2, 2.2, 3.3, 1]))
     write_image(tmp_path / "map.nii", COUNTS, like=tmp_path / "v.nii")
     np.testing.assert_allclose(read_image(tmp_path / "map.nii").affine, np.diag([2.2, 2.2, 3.3, 1]), atol=1e-6)
     np.testing.assert_array_equal(nib.load(tmp_path / "map.nii").header["pixdim"][1:4], [2, 2, 3])

@@ -74,6 +74,7 @@ def test_a_file_that_was_replaced_or_is_gone_is_named(tmp_path, change):
 @pytest.mark.parametrize("key", ["image", "label"])
 def test_what_is_replaced_during_a_run_ends_it_before_the_round_is_told(iltm, data, key):
     workflow = iltm(data)
+    workflow.begin()
     case = next(case for case in workflow.cases("testing") if case.get("label"))
     workflow.add_event_handler(RoundEvents.PRIOR_TRAINED, lambda _: turn_over(Path(case[key])))
     with pytest.raises(InputError, match=rf"^{case['case']}: .* was replaced while the run was at work"):
@@ -183,4 +184,4 @@ def test_a_damaged_case_is_scored_anew(iltm, copied, finished, phantom, capsys):
 def test_settings_of_another_run_are_still_refused(iltm, copied, phantom):
     write_json(copied.record, {**read_json(copied.record), "settings": {"seed": 4}})
     with pytest.raises(InputError, match="other settings"):
-        iltm(phantom, copied.path)
+        iltm(phantom, copied.path).run()

@@ -96,6 +96,8 @@ def results(run: RunFolder) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for path in sorted(run.path.rglob("*")):
         name = path.relative_to(run.path).as_posix()
+        if name.startswith("mlflow/"):  # a copy of the pictures, under ids that MLflow draws
+            continue
         if path.suffix == ".pt":
             found[name] = {key: value.tolist() for key, value in torch.load(path, weights_only=True).items()}
         elif path.suffix in (".png", ".tif"):
