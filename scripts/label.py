@@ -62,9 +62,7 @@ def app(run: str, label: str) -> Path:
         raise InputError(f"{bundle}: no bundle with weights; the run is not finished")
     original = next(Path(label, "env").resolve().glob("**/sample-apps/monaibundle"), None)
     if original is None:
-        raise InputError(
-            f"{label}: no MONAI Label in {label}/env; make it by: python scripts/label.py environment {label}"
-        )
+        raise InputError(f"{label}/env: no MONAI Label; python scripts/label.py environment {label} puts it there")
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(original, folder, ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "main.py").rename(folder / "bundle_app.py")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -50,8 +51,6 @@ def test_answers_as_the_command_line_and_says_what_it_refuses(script, tmp_path, 
 
 
 def write_preset(folder: Path) -> Path:
-    import json
-
     path = folder / "tiny.json"
     path.write_text(json.dumps(TINY))
     return path
