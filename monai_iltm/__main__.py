@@ -16,6 +16,7 @@ from monai.bundle import run as run_bundle
 
 from monai_iltm import __version__, resources
 from monai_iltm import report as pages
+from monai_iltm.data.cases import TRUTH_RULE
 from monai_iltm.data.documents import write_json
 from monai_iltm.data.errors import InputError, shown
 from monai_iltm.data.layouts import renewed_cases
@@ -76,15 +77,16 @@ def prepare(
     """
     names = [preset] if preset else []
     given = _settings(names, settings)
-    layout, limits = None, {}
+    layout, limits, truth = None, {}, {}
     if preset is not None or given:
         parser = ConfigParser(ConfigParser.load_config_files([str(path) for path in preset_files(names)]))
         parser.update(_decided(given))
         layout = parser.get_parsed_content("layout")
         limits = parser.get_parsed_content("limits")
+        truth = {name: parser.get_parsed_content(name) for name in TRUTH_RULE}
     if _read("renew", renew):
         layout = renewed_cases
-    prepared = prepare_folder(folder, layout, **limits)
+    prepared = prepare_folder(folder, layout, truth, **limits)
     for note in prepared.notes:
         print(note)
     print(format_problems(prepared.problems) if prepared.problems else "no problems found")

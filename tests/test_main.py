@@ -58,6 +58,34 @@ def test_prepare_names_every_problem_and_fails(tmp_path, capsys):
     assert "empty file" in told
 
 
+def test_prepare_takes_the_settings_of_a_run(tmp_path, capsys):
+    """Of size, and of how labels are read: what would be refused without them passes, and stays so in the list."""
+    for index in range(3):
+        write_image(
+            tmp_path / "test" / f"p{index}.png", np.random.default_rng(index).integers(0, 255, (40, 48), np.uint8)
+        )
+        soft = np.linspace(0, 255, 40 * 48).reshape(40, 48).astype(np.uint8)
+        write_image(tmp_path / "test" / "masks" / f"p{index}.png", soft)
+        write_image(
+            tmp_path / "train" / f"p{index}.png", np.random.default_rng(index).integers(0, 255, (40, 48), np.uint8)
+        )
+    with pytest.raises(SystemExit):
+        cli.prepare(str(tmp_path), preset="phantom2d", image_size="[32,32]")
+    told = capsys.readouterr().out
+    assert "image too large" in told
+    assert "label_threshold" in told
+    assert not (tmp_path / "datalist.json").exists()
+    cli.prepare(str(tmp_path), preset="phantom2d", image_size="[64,64]", label_threshold="127")
+    assert "no problems found" in capsys.readouterr().out
+    listed = json.loads((tmp_path / "datalist.json").read_text())
+    assert [entry["label_threshold"] for entry in listed["testing"]] == [127, 127, 127]
+    write_image(tmp_path / "train" / "late.png", np.random.default_rng(9).integers(0, 255, (40, 48), np.uint8))
+    cli.prepare(str(tmp_path), preset="phantom2d", image_size="[64,64]")
+    assert "1 file of the folder not in datalist.json, train/late.png: delete it, or --renew" in capsys.readouterr().out
+    cli.prepare(str(tmp_path), preset="phantom2d", image_size="[64,64]", label_threshold="127", renew="yes")
+    assert len(json.loads((tmp_path / "datalist.json").read_text())["training"]) == 4
+
+
 def test_a_preset_that_is_not_there_names_those_that_are():
     with pytest.raises(InputError, match=r"no preset 'phantom4d'.*phantom2d, phantom3d"):
         cli.config_path("phantom4d")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from monai.config import PathLike
 
-from monai_iltm.data.cases import read_datalist
+from monai_iltm.data.cases import read_datalist, with_truth_rule
 from monai_iltm.data.checks import examine
 from monai_iltm.data.claims import GIB, MOST_BYTES
 from monai_iltm.data.leftovers import leftovers
@@ -25,15 +25,21 @@ class Prepared:
     notes: list[str]
 
 
-def prepare(folder: PathLike, layout: Callable[[PathLike], dict] | None = None, **limits: Any) -> Prepared:
+def prepare(
+    folder: PathLike,
+    layout: Callable[[PathLike], dict] | None = None,
+    truth: Mapping[str, Any] | None = None,
+    **limits: Any,
+) -> Prepared:
     """The datalist of a folder with all its problems (`check_cases`, masks without an image) and notes (`leftovers`).
 
     layout: folder -> datalist, one of `monai_iltm.data.layouts`; None takes the folder's own, as
-    `read_datalist` does. limits: the fields of `Limits`. Nothing is written.
+    `read_datalist` does. truth: how labels are read, see `with_truth_rule`. limits: the fields of `Limits`. Nothing is
+    written.
     Raises InputError where the folder itself, its manifest or its datalist cannot be read.
     """
     root = require_folder(folder)
-    datalist = (layout or read_datalist)(root)
+    datalist = with_truth_rule((layout or read_datalist)(root), truth or {})
     examined = examine(datalist, root, **limits)
     left = leftovers(root, datalist)
     return Prepared(datalist, [*examined.table(), *left.problems], [*examined.notes, *left.notes])
