@@ -103,7 +103,7 @@ def prepare(folder: Path, small: bool) -> None:
         tokens = network.tokens(images)
         alpha = float(p_value(net(tokens), tokens).quantile(SUSPECT_SHARE))
     save_in_one_step(folder / "model.pt", network.state_dict())
-    settings |= {"alpha": alpha, "threshold_times_uniform": "$None"}
+    settings |= {"alpha": alpha, "threshold_times_uniform": None}
     write_json(folder / "told.json", {"settings": settings, "plain_steps": 4, "timed_steps": 2 if small else 16})
 
 
