@@ -92,7 +92,7 @@ def shortfall(story: Story) -> str:
     best = max(better, key=lambda name: better[name])
     against = f"average precision {better[best]:.3f} against {end:.3f}"
     if len(better) == sum(value is not None for value in rivals.values()):
-        return f"Not useful here: every detector that learns nothing finds more, {best.lower()} most ({against})."
+        return f"Not useful here: every detector that learns little or nothing finds more, {best.lower()} most ({against})."
     names = " and ".join(name.lower() for name in sorted(better))
     return f"Less useful than {names}, without any training ({best.lower()}: {against})."
 

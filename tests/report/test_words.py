@@ -63,7 +63,11 @@ def test_what_the_rounds_have_gained(rounds, oracle, told):
         (0.5, {}, ""),
         (0.5, {"raw_intensity": 0.3, "robust_z": 0.5}, ""),
         (0.035, {"raw_intensity": 0.3, "robust_z": 0.01}, "Less useful than raw intensity, without any training"),
-        (0.035, {"raw_intensity": 0.3, "robust_z": 0.04}, "Not useful here: every detector that learns nothing finds"),
+        (
+            0.035,
+            {"raw_intensity": 0.3, "robust_z": 0.04},
+            "Not useful here: every detector that learns little or nothing",
+        ),
         (
             0.035,
             {"raw_intensity": 0.3, "robust_z": 0.04},
