@@ -92,7 +92,8 @@ def shortfall(story: Story) -> str:
     best = max(better, key=lambda name: better[name])
     against = f"average precision {better[best]:.3f} against {end:.3f}"
     if len(better) == sum(value is not None for value in rivals.values()):
-        return f"Not useful here: every detector that learns little or nothing finds more, {best.lower()} most ({against})."
+        plain = "every detector that learns little or nothing"
+        return f"Not useful here: {plain} finds more, {best.lower()} most ({against})."
     names = " and ".join(name.lower() for name in sorted(better))
     return f"Less useful than {names}, without any training ({best.lower()}: {against})."
 
