@@ -99,7 +99,7 @@ def test_a_refused_file_leaves_the_network_as_it_was(tmp_path):
 def test_a_failed_write_leaves_the_file_that_was_there(tmp_path):
     path = saved(tmp_path / "model.pt")
     before = path.read_bytes()
-    with pytest.raises(Exception, match="pickle"):
+    with pytest.raises(Exception, match=r"pickle|local object"):
         save_in_one_step(path, {"0.weight": lambda: None})
     assert path.read_bytes() == before
     load_weights(network(), path)
