@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from os import PathLike, fspath
 
 FIRST_STRAY_BYTE = 0xDC00  # Python keeps byte b of a name that is no UTF-8 as the character 0xDC00 + b
@@ -23,6 +24,17 @@ def shown(text: str | bytes | PathLike[str]) -> str:
     path = fspath(text)
     name = path if isinstance(path, str) else path.decode("utf-8", "surrogateescape")
     return name if name.isprintable() else "".join(map(_escaped, name))
+
+
+def some_names(names: Iterable[str], most: int = 3) -> str:
+    """The first names, as messages show them, and how many more there are.
+
+    >>> some_names("abcde"), some_names("ab")
+    ('a, b, c and 2 more', 'a, b')
+    """
+    listed = list(names)
+    rest = f" and {len(listed) - most} more" if len(listed) > most else ""
+    return ", ".join(shown(name) for name in listed[:most]) + rest
 
 
 def _escaped(character: str) -> str:

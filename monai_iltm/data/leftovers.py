@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Iterator, Sized
 from dataclasses import dataclass
 from pathlib import Path
 
-from monai_iltm.data.errors import InputError, shown
+from monai_iltm.data.errors import InputError, some_names
 from monai_iltm.data.layouts import named_cases
 from monai_iltm.data.names import is_shortened
 from monai_iltm.data.pairs import Unpaired, is_truth, truth_folder, unpaired
@@ -33,11 +33,13 @@ def leftovers(root: Path, datalist: dict) -> Leftovers:
     files = survey(root)
     by_names = _by_names(root, files)
     problems, organs = _strays(root, files, datalist, by_names)
-    notes = [f"left out, {what}: {_some(names)}" for what, names in _by_value(files.left_out).items()]
+    notes = [f"left out, {what}: {some_names(names)}" for what, names in _by_value(files.left_out).items()]
     if files.others:
         notes.append(f"{_many(files.others, 'file')} not read, {unread_words(unread_kinds(root, files.others))}")
     if organs:
-        notes.append(f"{_many(organs, 'mask')} of other names than the images, taken for no truth: {_some(organs)}")
+        notes.append(
+            f"{_many(organs, 'mask')} of other names than the images, taken for no truth: {some_names(organs)}"
+        )
     return Leftovers(problems, [*notes, *_unlisted(root, files, datalist, by_names), *_told_of_cases(datalist)])
 
 
@@ -45,7 +47,7 @@ def door_notes(root: Path, datalist: dict) -> list[str]:
     """The same for a run, which masks without an image do not stop: as a line."""
     left = leftovers(root, datalist)
     strays = [problem.file for problem in left.problems if problem.file]
-    told = [f"{_many(strays, 'mask')} without an image: {_some(strays)}"] if strays else []
+    told = [f"{_many(strays, 'mask')} without an image: {some_names(strays)}"] if strays else []
     return [*left.notes, *told, *(problem.found for problem in left.problems if not problem.file)]
 
 
@@ -78,11 +80,11 @@ def _unlisted(root: Path, files: Survey, datalist: dict, by_names: dict | None) 
     stated, used = _stated(root), _files(root, datalist)
     if stated and by_names and "protocol" not in datalist and (new := sorted(_files(root, by_names) - used)):
         mend = ": delete it, or --renew True makes it anew" if stated == "datalist.json" else ""
-        return [f"{_many(new, 'file')} of the folder not in {stated}, {_some(new)}{mend}"]
+        return [f"{_many(new, 'file')} of the folder not in {stated}, {some_names(new)}{mend}"]
     if not stated and datalist == by_names:
         beside = [path for path in files.images if path not in used and not is_truth(path)]
         if beside:
-            return [f"{_many(beside, 'image')} left out, neither in train* nor in test*: {_some(beside)}"]
+            return [f"{_many(beside, 'image')} left out, neither in train* nor in test*: {some_names(beside)}"]
     return []
 
 
@@ -94,10 +96,10 @@ def _told_of_cases(datalist: dict) -> Iterator[str]:
     cases = [(str(entry.get("case", "")), str(entry.get("image", ""))) for entry in _entries(datalist)]
     short = [case for case, image in cases if is_shortened(case, image)]
     if short:
-        yield f"{_many(short, 'id')} shortened, of paths too long for names of files: {_some(short)}"
+        yield f"{_many(short, 'id')} shortened, of paths too long for names of files: {some_names(short)}"
     tests = [entry for entry in datalist.get("testing") or [] if not entry.get("normal")]
     if tests and not any(entry.get("label") for entry in tests):
-        images = _some(str(entry.get("image")) for entry in tests)
+        images = some_names(str(entry.get("image")) for entry in tests)
         yield f"no test image has a mask of its truth ({images}): figures need one"
 
 
@@ -125,10 +127,3 @@ def _by_value(names: dict[str, str]) -> dict[str, list[str]]:
 
 def _many(members: Sized, noun: str) -> str:
     return f"{len(members)} {noun}{'s' if len(members) != 1 else ''}"
-
-
-def _some(names: Iterable[str], most: int = 3) -> str:
-    """The first names, and how many more there are."""
-    listed = list(names)
-    rest = f" and {len(listed) - most} more" if len(listed) > most else ""
-    return ", ".join(shown(name) for name in listed[:most]) + rest

@@ -9,7 +9,7 @@ from typing import Any
 
 from monai_iltm.data.contamination import sha256
 from monai_iltm.data.documents import write_json
-from monai_iltm.data.errors import InputError
+from monai_iltm.data.errors import InputError, some_names
 from monai_iltm.data.records import read_record
 from monai_iltm.engines.distributed import barrier, gathered, is_main, own_share
 from monai_iltm.store import RoundFolder, RunFolder
@@ -107,7 +107,7 @@ def tell_changed_masks(run: RunFolder, cases: Cases) -> None:
             changed = sorted(case for case in {*noted, *now} if noted.get(case) != now.get(case))
             if changed:
                 print(
-                    f"round {index} has learned from other masks than those in {before.masks}: {_named(changed)} "
+                    f"round {index} has learned from other masks than those in {before.masks}: {some_names(changed)} "
                     f"changed since; to train it from these, remove {folder.path} and the rounds after it"
                 )
 
@@ -126,16 +126,10 @@ def _remove(split: str, before: Hashes, now: Hashes, paths: Sequence[Path]) -> N
     there = [path for path in paths if path.exists()]
     if there:
         changed = sorted(case for case in {*before, *now} if before.get(case) != now.get(case))
-        print(
-            f"{split} labels are others than before, of {_named(changed)}: the figures that rest on them are made anew"
-        )
+        whose = f"{split} labels are others than before, of {some_names(changed)}"
+        print(f"{whose}: the figures that rest on them are made anew")
     for path in there:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-
-def _named(cases: Sequence[str], most: int = 3) -> str:
-    more = f" and {len(cases) - most} more" if len(cases) > most else ""
-    return ", ".join(cases[:most]) + more
 
 
 def _stamp(path: Any) -> tuple[int, int]:

@@ -8,11 +8,10 @@ from typing import Any
 from monai.transforms import Compose, Invertd, Orientationd, Resized, Spacingd, SpatialPadd
 from monai.utils import convert_to_tensor
 
+from monai_iltm.data.claims import GIB
 from monai_iltm.transforms.intensity import IntensityRange, scaling
 from monai_iltm.transforms.loading import ChannelFirstd, LoadMaskd, image_loader
 from monai_iltm.transforms.refusing import RequireFitd, RequireSoundd
-
-GIB = 2**30
 
 
 def preprocessing(
