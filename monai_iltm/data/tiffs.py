@@ -50,6 +50,8 @@ def read_tiff(path: Path, most_bytes: int) -> Picture:
         _require_all_data(path, page)
         require_room(path, page.shape, _needed_bytes(page), most_bytes)
         orientation = _orientation(page)
+        if photometric == PHOTOMETRIC.YCBCR and page.compression == COMPRESSION.NONE and page.samplesperpixel == 3:
+            return _plain_ycbcr(page, orientation)
         if photometric in CONVERTED or not _by_tifffile(page):
             return _by_pillow(path, page, orientation)
         palette = None if page.colormap is None else (np.asarray(page.colormap) >> 8).astype(np.uint8).T  # [2^bits, 3]
@@ -99,6 +101,8 @@ def _photometric(path: Path, page: Any) -> int:
         raise InputError(f"{shown(path)}: its colours are {name}, expected grey or RGB")
     if value in CONVERTED and page.bitspersample != 8:
         raise InputError(f"{shown(path)}: {page.bitspersample} bit {CONVERTED[value]}, save it as RGB")
+    if value == PHOTOMETRIC.YCBCR and page.compression == COMPRESSION.NONE and page.subsampling not in (None, (1, 1)):
+        raise InputError(f"{shown(path)}: uncompressed YCbCr with fewer colours than pixels, save it as RGB")
     if page.samplesperpixel < BASE_SAMPLES.get(value, 3):
         raise InputError(f"{shown(path)}: {page.samplesperpixel} samples a pixel do not fit {PHOTOMETRIC(value).name}")
     if page.dtype is None or page.dtype.kind not in "buif":
@@ -156,6 +160,13 @@ def _by_pillow(path: Path, page: Any, orientation: int) -> Picture:
     if turned.array.shape[:2] != upright_shape(page.imagelength, page.imagewidth, orientation):
         raise InputError(f"{shown(path)}: damaged, {turned.array.shape[:2]} pixels, expected {page.shape[:2]}")
     return Picture(turned.array, turned.alpha, turned.palette, orientation)
+
+
+def _plain_ycbcr(page: Any, orientation: int) -> Picture:
+    """YCbCr that is not packed, which Pillow before 13 calls truncated."""
+    array = upright(_channels_last(page, page.asarray()), orientation)
+    colours = Image.frombytes("YCbCr", array.shape[1::-1], np.ascontiguousarray(array)).convert("RGB")
+    return Picture(np.asarray(colours), None, None, orientation)
 
 
 def _inflated(tiff: TiffFile, page: Any) -> np.ndarray:

@@ -16,16 +16,17 @@ RNG = np.random.default_rng(0)
 SMOOTH = np.add.outer(np.arange(40), np.arange(36)).astype(np.uint8)
 COLOUR = np.stack([SMOOTH, 255 - SMOOTH, SMOOTH // 2], -1)
 WIDTH, HEIGHT, COMPRESSION, PHOTOMETRIC, OFFSETS, ROWS, COUNTS, PLANAR = 256, 257, 259, 262, 273, 278, 279, 284
+SUBSAMPLING = 530
 
 
-def set_tag(path: Path, tag: int, value: int) -> None:
-    """Overwrite the value of a tag (of a small little-endian file) in place."""
+def set_tag(path: Path, tag: int, value: int, kind: int = 4, count: int = 1) -> None:
+    """Overwrite the value of a tag (of a small little-endian file) in place; kind 3 is short, 4 long."""
     whole = bytearray(path.read_bytes())
     start = struct.unpack_from("<I", whole, 4)[0]
     for index in range(struct.unpack_from("<H", whole, start)[0]):
         place = start + 2 + 12 * index
         if struct.unpack_from("<H", whole, place)[0] == tag:
-            struct.pack_into("<HII", whole, place + 2, 4, 1, value)
+            struct.pack_into("<HII", whole, place + 2, kind, count, value)
     path.write_bytes(bytes(whole))
 
 
@@ -42,6 +43,13 @@ def test_foreign_colour_spaces_become_rgb(tmp_path, mode, compression):
     array = read_image(tmp_path / "a.tif").array
     assert array.shape == COLOUR.shape
     assert np.abs(array.astype(int) - COLOUR).max() < 32  # 8 bit Lab is coarse
+
+
+def test_plain_ycbcr_of_fewer_colours_than_pixels_is_refused_by_its_name(tmp_path):
+    Image.fromarray(COLOUR).convert("YCbCr").save(tmp_path / "a.tif")
+    set_tag(tmp_path / "a.tif", SUBSAMPLING, 2 | 2 << 16, kind=3, count=2)
+    with pytest.raises(InputError, match="uncompressed YCbCr with fewer colours than pixels"):
+        read_image(tmp_path / "a.tif")
 
 
 @pytest.mark.parametrize("compression", [None, "zlib"])
