@@ -6,6 +6,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from monai_iltm.engines.distributed import torchrun
 from monai_iltm.engines.door import require_writable, tell_plainly
 from monai_iltm.engines.overrides import as_config, as_word, check_ids, check_names, load_configs
 from monai_iltm.engines.rules import FLAG_THRESHOLDS, MASK_RULES
-from monai_iltm.engines.settings import EXPRESSIONS, read_word, require_all
+from monai_iltm.engines.settings import EXPRESSIONS, Kind, kind_like, read_word, require_all
 
 PATHS = ("bundle_root", "dataset_dir", "output_dir")
 OTHER_NAMES = {"tracking": "train::handlers::0::address"}  # `tracking` is an option of MONAI's own command
@@ -119,12 +120,16 @@ def report(run: str) -> None:
     print(pages.write_report(run))
 
 
-@SetParseFn(str, "kind", "folder")
+@SetParseFn(str)
 def phantom(kind: str, folder: str, **parameters: Any) -> None:
     """Write a phantom: `phantom 2d DIR` or `phantom 3d DIR`, parameters as in docs/phantoms.md."""
     writers: dict[str, Callable[..., Path]] = {"2d": write_phantom2d, "3d": write_phantom3d}
-    check_names([str(kind)], writers)
-    print(writers[str(kind)](folder, **parameters))
+    if kind not in writers:
+        raise InputError(f"a phantom is {' or '.join(writers)}, found {shown(kind)}")
+    known = signature(writers[kind]).parameters
+    check_names(parameters, [name for name in known if name != "folder"])
+    values = {name: _read(name, word, kind_like(known[name].default)) for name, word in parameters.items()}
+    print(writers[kind](folder, **values))
 
 
 def config_path(name: str) -> Path:
@@ -163,9 +168,9 @@ def _settings(names: Sequence[str], settings: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
-def _read(name: str, word: Any) -> Any:
+def _read(name: str, word: Any, kind: Kind | None = None) -> Any:
     """A word of the command line as its setting's value; a caller in Python has the value itself."""
-    return read_word(name, word) if isinstance(word, str) else word
+    return read_word(name, word, kind) if isinstance(word, str) else word
 
 
 def _arguments(files: list[Path], values: dict[str, Any]) -> list[str]:

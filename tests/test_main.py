@@ -115,8 +115,23 @@ def test_one_rule_takes_back_those_that_it_rules_out(tmp_path):
 def test_phantoms(tmp_path, capsys):
     cli.phantom("2d", str(tmp_path / "two"), training=2, testing=1, clean=0, size=32)
     assert (tmp_path / "two" / "datalist.json").is_file()
-    with pytest.raises(InputError, match="'4d'"):
+    with pytest.raises(InputError, match="a phantom is 2d or 3d, found 4d"):
         cli.phantom("4d", str(tmp_path / "four"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "word", "told"),
+    [
+        ("2d", "training", "many", r"training is a whole number, found 'many': write it as in --training 192"),
+        ("3d", "shape", "24", r"shape is a list of 3 numbers, found '24': .* --shape \[64,64,96\]"),
+        ("3d", "shape", "[24,24,24,24]", "shape is a list of 3 numbers"),
+        ("3d", "size", "24", "'size'"),
+        ("3d", "noise", "nan", "noise is a number"),
+    ],
+)
+def test_a_parameter_that_a_phantom_has_not_is_one_line(tmp_path, kind, name, word, told):
+    with pytest.raises(InputError, match=told):
+        cli.phantom(kind, str(tmp_path / "out"), **{name: word})
 
 
 @pytest.mark.slow

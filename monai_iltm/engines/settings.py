@@ -83,16 +83,17 @@ class Whole(Number):
 
 @dataclass(frozen=True)
 class Several(Kind):
-    """A list of at least ``fewest`` entries of one kind; where ``alone``, an entry without a list counts too."""
+    """A list of ``fewest`` to ``most`` entries of one kind; where ``alone``, an entry without a list counts too."""
 
     of: Kind = Number()
     fewest: int = 1
+    most: float = math.inf
     alone: bool = False
 
     def fits(self, value: Any) -> bool:
         if not isinstance(value, (list, tuple)):
             return self.alone and self.of.fits(value)
-        return len(value) >= self.fewest and all(self.of.fits(entry) for entry in value)
+        return self.fewest <= len(value) <= self.most and all(self.of.fits(entry) for entry in value)
 
     def read(self, value: Any) -> Any:
         return [self.of.read(entry) for entry in value] if isinstance(value, (list, tuple)) else value
@@ -183,12 +184,22 @@ KINDS: dict[str, Kind] = {
 }
 
 
-def read_word(name: str, word: str) -> Any:
+def kind_like(value: Any) -> Kind:
+    """The kind of a number or a list of numbers: what may stand in the place of a default."""
+    if isinstance(value, (list, tuple)):
+        form, example, size = f"a list of {len(value)} numbers", str(list(value)).replace(" ", ""), len(value)
+        return Several(form, example, of=kind_like(value[0]), fewest=size, most=size)
+    if isinstance(value, int):
+        return Whole("a whole number", str(value), least=-math.inf)
+    return Number("a number", str(value))
+
+
+def read_word(name: str, word: str, kind: Kind | None = None) -> Any:
     """The value that a word of a command line gives a setting; texts that MONAI evaluates stay as they are.
 
-    Raises InputError where it is not of the setting's kind.
+    kind: of a value that is no setting of a run. Raises InputError where it is not of the setting's kind.
     """
-    kind = KINDS.get(name, Kind("", ""))
+    kind = kind or KINDS.get(name, Kind("", ""))
     if word.startswith(EXPRESSIONS):
         return word
     if kind.optional and word.lower() in ("none", "null"):
@@ -197,13 +208,13 @@ def read_word(name: str, word: str) -> Any:
         value: Any = word.strip("'\"") if kind.words else word
     else:
         value = kind.read(_literal(word))
-    require(name, value, word)
+    require(name, value, word, kind)
     return value
 
 
-def require(name: str, value: Any, written: Any = None) -> None:
+def require(name: str, value: Any, written: Any = None, kind: Kind | None = None) -> None:
     """Raise InputError, with a value that would do, where a setting's value is not of its kind."""
-    kind = KINDS.get(name)
+    kind = kind or KINDS.get(name)
     if kind is None or (value is None and kind.optional) or _is_expression(value) or kind.fits(value):
         return
     shown = value if written is None else written
