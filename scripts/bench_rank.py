@@ -17,10 +17,10 @@ from ignite.engine import Engine, Events
 from torch import Tensor, nn
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 
+from monai_iltm import distributed
 from monai_iltm.data.documents import read_json, write_json
 from monai_iltm.data.weights import load_weights, save_in_one_step
-from monai_iltm.engines import distributed
-from monai_iltm.engines.distributed import barrier, fast_bfloat16, is_main, parallel, start_processes, stop_processes
+from monai_iltm.distributed import barrier, fast_bfloat16, is_main, parallel, start_processes, stop_processes
 from monai_iltm.engines.door import tell_plainly
 from monai_iltm.engines.optimiser import MuonAdamW
 from monai_iltm.engines.prior import PriorObjective, PriorStep

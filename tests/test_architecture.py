@@ -12,20 +12,25 @@ import pytest
 
 PROJECT = Path(__file__).resolve().parents[1]
 PACKAGE = "monai_iltm"
-MAX_LINES = 250
+MAX_LINES, MAX_FUNCTION_LINES = 250, 50
 
-BESIDE = {"ops", "data", "transforms", "metrics", "store"}  # below engines, without knowing a network
+GROUND = {"errors", "ending", "distributed"}  # what every room above the mathematics may stand on
+BESIDE = GROUND | {"ops", "data", "transforms", "metrics", "store"}  # below engines, without knowing a network
 BELOW_ENGINES = BESIDE | {"networks", "inferers"}
 MAY_KNOW = {
+    "errors": set(),
+    "ending": {"errors"},
+    "distributed": {"errors", "ending"},
     "ops": set(),
     "networks": {"ops"},
     "inferers": {"ops", "networks"},
     **{room: BESIDE for room in ("data", "transforms", "metrics", "store")},
+    "phantoms": {"errors", "data"},
     "engines": BELOW_ENGINES | {"handlers"},
     "handlers": BELOW_ENGINES | {"engines", "report"},  # a handler writes the report after a round
-    "report": {"data", "metrics", "store"},  # reads run folders, computes nothing of the method
-    "resources": {"data"},  # where the bundles lie
-    "__main__": BELOW_ENGINES | {"engines", "handlers", "report", "resources"},
+    "report": {"errors", "data", "metrics", "store"},  # reads run folders, computes nothing of the method
+    "resources": {"errors", "data"},  # where the bundles lie
+    "__main__": BELOW_ENGINES | {"engines", "handlers", "phantoms", "report", "resources"},
     "__init__": set(),
 }
 OUTSIDE = {"ops": {"torch", "numpy", "numba"}, "networks": {"torch", "monai"}}  # the other rooms may take any
@@ -91,6 +96,40 @@ def no_circles(project: Path) -> Iterator[str]:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
         yield "circle: " + " -> ".join(reversed(error.args[1]))
+
+
+def no_circles_of_files(project: Path) -> Iterator[str]:
+    """Imports that are for types alone count too: who needs the other's name needs the other."""
+    trees = {path: tree for path, _, tree in sources(project)}
+    graph: dict[Path, set[Path]] = {path: set() for path in trees}
+    for path, tree in trees.items():
+        for _, name in imported(path, tree):
+            if (other := file_of(project, name)) not in (None, path):
+                graph[path].add(other)
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        yield "circle: " + " -> ".join(str(path) for path in reversed(error.args[1]))
+
+
+def file_of(project: Path, name: str) -> Path | None:
+    """The file that defines a dotted name of the package, or whose package does; None for names of others."""
+    parts = name.split(".")
+    while parts and parts[0] == PACKAGE:
+        for path in (Path(*parts).with_suffix(".py"), Path(*parts, "__init__.py")):
+            if (project / path).is_file():
+                return path
+        parts.pop()
+    return None
+
+
+def functions_are_short(project: Path) -> Iterator[str]:
+    for path, _, tree in sources(project):
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                lines = (node.end_lineno or node.lineno) - node.lineno + 1
+                if lines > MAX_FUNCTION_LINES:
+                    yield f"{path}:{node.lineno}: {node.name} has {lines} lines, at most {MAX_FUNCTION_LINES}"
 
 
 def files_are_short(project: Path) -> Iterator[str]:
@@ -165,6 +204,8 @@ RULES: list[Rule] = [
     imports_point_down,
     mathematics_stays_pure,
     no_circles,
+    no_circles_of_files,
+    functions_are_short,
     files_are_short,
     scripts_are_no_package,
     no_name_twice,
@@ -191,6 +232,9 @@ BREACHES = [
     (mathematics_stays_pure, "monai_iltm/ops/a.py", "import monai", "ops must not import monai"),
     (mathematics_stays_pure, "monai_iltm/networks/a.py", "from scipy import b", "networks must not import scipy"),
     (no_circles, "monai_iltm/data/a.py", "import monai_iltm.store", "circle: "),
+    (no_circles_of_files, "monai_iltm/ops/tokens.py", "from .good import a", "circle: "),
+    (no_circles_of_files, "monai_iltm/ops/tokens.py", "if TYPE_CHECKING:\n    from . import good", "circle: "),
+    (functions_are_short, "monai_iltm/ops/a.py", "def f():" + "\n    1" * 50, "f has 51 lines"),
     (files_are_short, "monai_iltm/ops/a.py", "\n" * 251, "251 lines"),
     (scripts_are_no_package, "scripts/__init__.py", "", "must not be a package"),
     (no_name_twice, "monai_iltm/ops/__init__.py", "from monai_iltm.ops.good import good", "good is the name of"),
@@ -212,8 +256,9 @@ GOOD = {
     "monai_iltm/__init__.py": "__version__ = '0'",
     "monai_iltm/ops/__init__.py": "from . import good\nfrom .good import pack",
     "monai_iltm/ops/good.py": "import math\nimport torch.nn.functional as F\nfrom .tokens import pack",
+    "monai_iltm/ops/tokens.py": "",
     "monai_iltm/networks/good.py": "from monai.networks import b\nfrom monai_iltm.ops.good import c",
-    "monai_iltm/store.py": "from monai_iltm import __version__\nfrom monai_iltm.data.errors import InputError",
+    "monai_iltm/store.py": "from monai_iltm import __version__\nfrom monai_iltm.data.documents import write_json",
     "monai_iltm/engines/good.py": "from ..handlers.good import b\nnet.eval()\ntorch.load(p, weights_only=True)"
     + "\n" * 248,
 }

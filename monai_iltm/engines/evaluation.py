@@ -12,7 +12,7 @@ from monai.config import PathLike
 from monai_iltm.data.documents import read_csv, write_json
 from monai_iltm.data.images import ImageFile, read_image
 from monai_iltm.data.truth import read_mask
-from monai_iltm.engines.distributed import barrier, is_main
+from monai_iltm.distributed import barrier, is_main
 from monai_iltm.metrics import image_auroc, pixel_figures
 from monai_iltm.store import ResultFolder
 from monai_iltm.transforms import scale_intensity

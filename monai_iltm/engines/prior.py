@@ -15,9 +15,9 @@ from monai.utils import convert_to_tensor
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from monai_iltm.data.errors import InputError
 from monai_iltm.data.weights import load_weights, read_saved, save_in_one_step
-from monai_iltm.engines.distributed import gathered, own_share
+from monai_iltm.distributed import gathered, own_share
+from monai_iltm.errors import InputError
 from monai_iltm.handlers.epochs import draws_bars, redraw_seconds
 from monai_iltm.handlers.finite import advice
 from monai_iltm.inferers.kde import MOST_AT_ONCE

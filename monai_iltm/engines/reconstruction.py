@@ -14,7 +14,7 @@ from monai.engines.utils import IterationEvents
 
 from monai_iltm.data.documents import read_json, write_csv, write_json
 from monai_iltm.data.images import read_image
-from monai_iltm.engines.distributed import barrier, is_main
+from monai_iltm.distributed import barrier, is_main
 from monai_iltm.engines.scoring import require_finite
 from monai_iltm.store import ResultFolder
 from monai_iltm.transforms import scale_intensity

@@ -14,7 +14,7 @@ from torch import Tensor
 from monai_iltm.data.cases import load_cases
 from monai_iltm.data.documents import write_json
 from monai_iltm.data.records import read_record
-from monai_iltm.engines.distributed import barrier, is_main
+from monai_iltm.distributed import barrier, is_main
 from monai_iltm.engines.inputs import (
     Inputs,
     forget_replaced,

@@ -13,7 +13,7 @@ from monai.engines.utils import IterationEvents
 from monai.utils import convert_to_tensor
 
 from monai_iltm.data.documents import read_json, write_json
-from monai_iltm.engines.distributed import barrier, is_main
+from monai_iltm.distributed import barrier, is_main
 from monai_iltm.engines.scoring import require_finite
 from monai_iltm.ops.likelihood import token_log_likelihood
 from monai_iltm.ops.tokens import pool_mask, to_image_grid

@@ -8,7 +8,7 @@ import torch
 from ignite.engine import Engine
 from torch import Tensor, nn
 
-from monai_iltm.engines.distributed import inner
+from monai_iltm.distributed import inner
 from monai_iltm.ops.spectral import amplitude_loss
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from monai_iltm.data.documents import write_json
 from monai_iltm.data.weights import load_weights
-from monai_iltm.engines.distributed import barrier, is_main
+from monai_iltm.distributed import barrier, is_main
 from monai_iltm.engines.evaluation import all_figures, truth_of
 from monai_iltm.engines.masks import truth_as_mask
 from monai_iltm.engines.rounds import IterativeWorkflow

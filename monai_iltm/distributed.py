@@ -20,7 +20,7 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from torch.nn.parallel import DistributedDataParallel
 
-from monai_iltm.engines.ending import LAUNCHER, end_stopped, killed_lines, obey_launcher
+from monai_iltm.ending import LAUNCHER, end_stopped, killed_lines, obey_launcher
 
 TIMEOUT = timedelta(days=30)  # one rank may train while the others wait; torchrun notices one that dies
 _left: list[Any] = []  # groups that this process has left

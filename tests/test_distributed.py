@@ -10,7 +10,7 @@ import torch
 
 LEAVE_AND_FREE = """
 import torch, torch.distributed as dist
-from monai_iltm.engines.distributed import barrier, parallel, start_processes, stop_processes
+from monai_iltm.distributed import barrier, parallel, start_processes, stop_processes
 torch.set_num_threads(1)
 for _ in range(12):
     start_processes()
@@ -29,7 +29,7 @@ for _ in range(12):
 TRAIN = """
 import json, os, sys
 import ignite.distributed as idist, torch
-from monai_iltm.engines.distributed import gathered, own_share, start_processes, stop_processes, train, trainers
+from monai_iltm.distributed import gathered, own_share, start_processes, stop_processes, train, trainers
 start_processes()
 torch.set_num_threads(1)
 os.cpu_count = lambda: int(sys.argv[3])

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from monai_iltm.engines.ending import LAUNCHER, killed_lines
+from monai_iltm.ending import LAUNCHER, killed_lines
 
 WAIT = """
 import sys, time
@@ -23,7 +23,7 @@ time.sleep(60)
 """
 OBEY = """
 import os, time
-from monai_iltm.engines.ending import obey_launcher
+from monai_iltm.ending import obey_launcher
 obey_launcher()
 print(os.getpid(), flush=True)
 time.sleep(120)

@@ -1,0 +1,1 @@
+"""Synthetic sets: bodies with lesions whose truth is known, for tests, demo and measuring."""
