@@ -91,6 +91,13 @@ def test_another_home_by_the_environment(monkeypatch, tmp_path):
 # ---- the Makefile ----
 
 
+@pytest.fixture(autouse=True)
+def own_make(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `make check PYTHON=...` was told is not told to the make that is tested."""
+    for name in ("MAKEFLAGS", "MAKEOVERRIDES", "MFLAGS", "PYTHON"):
+        monkeypatch.delenv(name, raising=False)
+
+
 @pytest.fixture
 def makefile(tmp_path: Path) -> Path:
     """A folder with the Makefile and a complete environment of this Python."""
@@ -120,7 +127,8 @@ def test_the_environment_that_is_there_is_used(makefile):
 @pytest.mark.parametrize("by", ["argument", "environment"])
 def test_a_python_that_is_asked_for_makes_the_environment_anew(makefile, monkeypatch, by):
     python = other_python(makefile)
-    monkeypatch.setenv("PYTHON", str(python)) if by == "environment" else monkeypatch.delenv("PYTHON", raising=False)
+    if by == "environment":
+        monkeypatch.setenv("PYTHON", str(python))
     words = [f"PYTHON={python}"] if by == "argument" else []
     shown = succeed("make", "-n", "check", *words, folder=makefile)
     assert f".venv has Python {THIS}, and {python} is asked for: it is made anew" in shown
