@@ -38,6 +38,7 @@ def test_a_run_without_a_bundle_and_an_environment_without_monai_label_are_named
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:parsing config_file:UserWarning")
 def test_answers_as_the_command_line_and_says_what_it_refuses(script, tmp_path, free_ports):
     place = os.environ.get("ILTM_LABEL")
     if not place or not Path(place, "env").is_dir():
