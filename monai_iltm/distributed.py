@@ -158,6 +158,12 @@ def inner(module: nn.Module) -> Any:
     return module.module if isinstance(module, DistributedDataParallel) else module
 
 
+def own_rows(rows: int, length: int, generator: torch.Generator) -> torch.Tensor:
+    """Uniform numbers f32 [rows, length] for this rank's part of a global batch, which all ranks draw alike."""
+    rank, world = idist.get_rank(), idist.get_world_size()
+    return torch.rand(rows * world, length, generator=generator)[rank::world]
+
+
 def own_share(cases: list) -> list:
     """This rank's cases: every world-size-th."""
     return cases[idist.get_rank() :: idist.get_world_size()]

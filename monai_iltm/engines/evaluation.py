@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,42 +22,77 @@ Maps = dict[str, np.ndarray]  # by case id
 
 
 def write_metrics(
-    output_dir: PathLike, cases: Sequence[dict[str, Any]], intensity_range: Sequence[float] | None
+    output_dir: PathLike,
+    cases: Sequence[dict[str, Any]],
+    intensity_range: Sequence[float] | None = None,
+    restored: str | None = None,
+    scores: Sequence[str] = (),
+    means: Sequence[str] = (),
 ) -> None:
-    """metrics.json of a result folder, for the cases whose truth is known; without an anomalous one, no file.
+    """metrics.json of a result folder; where no figure can be told, no file.
 
-    Flat keys: auroc, average_precision, aupro, best_dice, best_dice_per_case over all these cases' pixels, image_auroc;
-    the same after "residual_" for |image - healed mean|, after "anomalous_" over the pixels of anomalous images alone,
-    after "apart_" for the cases of the split "testing_apart", which count nowhere else, and after "kind_NAME_" over the
-    images of each kind of anomaly, where the datalist names several.
+    For the cases whose truth is known, where an anomalous one is among them, flat keys: auroc, average_precision,
+    aupro, best_dice, best_dice_per_case over all these cases' pixels, image_auroc, and image_auroc_NAME for each of
+    ``scores``; the same after "residual_" for |image - restored|, after "anomalous_" over the pixels of anomalous
+    images alone, after "apart_" for the cases of the split "testing_apart", which count nowhere else, and after
+    "kind_NAME_" over the images of each kind of anomaly, where the datalist names several.
+
+    Args:
+        intensity_range: as the preprocessing has it.
+        restored: the kind of picture that is a healthy version of its image, such as "healed".
+        scores: numbers of a case that are scores of it, higher = stranger.
+        means: numbers whose means over all cases are told, whether a truth is known or not.
     """
-    known = [case for case in cases if case.get("label") or case.get("normal")]
-    apart = [case for case in known if case.get("split") == "testing_apart"]
-    main = [case for case in known if case.get("split") != "testing_apart"]
     if is_main():
         results = ResultFolder(Path(output_dir))
+        rows = {row["case"]: row for row in read_csv(results.scores)}
+        known = [case for case in cases if case.get("label") or case.get("normal")]
         surprise = {case["case"]: read_image(results.require(case["case"], "surprise")).array for case in known}
         truth = {case["case"]: truth_of(case) for case in known}
-        figures = _figures(results, main, surprise, truth, intensity_range)
+        scored = _Scored(results, rows, surprise, truth, intensity_range, restored, scores)
+        figures = scored.figures([case for case in known if case.get("split") != "testing_apart"])
         if figures:
-            more = _figures(results, apart, surprise, truth, intensity_range)
-            figures |= {f"apart_{name}": value for name, value in more.items()}
-            write_json(results.metrics, figures | _kinds(known, surprise, truth))
+            apart = scored.figures([case for case in known if case.get("split") == "testing_apart"])
+            figures |= {f"apart_{name}": value for name, value in apart.items()}
+            figures |= _kinds(known, surprise, truth)
+        if means and len(cases):
+            figures |= {name: float(scored.column(name, cases).mean()) for name in means}
+            figures.setdefault("cases", len(cases))
+        if figures:
+            write_json(results.metrics, figures)
     barrier()
 
 
-def _figures(
-    results: ResultFolder, cases: Sequence[dict[str, Any]], surprise: Maps, truth: Maps, intensity_range: Any
-) -> dict[str, float]:
-    names = [case["case"] for case in cases]
-    residual = [residual_of(results, case, intensity_range) for case in cases]
-    scores = {row["case"]: float(row["image_score_surprise"]) for row in read_csv(results.scores)}
-    ranked = np.array([scores[name] for name in names])
-    means = np.array([one.mean() for one in residual])
-    real = [truth[name] for name in names]
-    figures = all_figures([surprise[name] for name in names], real, ranked)
-    figures |= all_figures(residual, real, means, "residual_")
-    return figures | {"cases": len(cases)} if figures else {}
+@dataclass(frozen=True)
+class _Scored:
+    """What scoring has left of the cases whose truth is known: rows of scores.csv, maps and truth by case id."""
+
+    results: ResultFolder
+    rows: dict[str, dict[str, str]]
+    surprise: Maps
+    truth: Maps
+    intensity_range: Sequence[float] | None
+    restored: str | None
+    scores: Sequence[str]
+
+    def figures(self, cases: Sequence[dict[str, Any]]) -> dict[str, float]:
+        """All of some cases; none where no truth holds an anomaly."""
+        maps = [self.surprise[case["case"]] for case in cases]
+        truth = [self.truth[case["case"]] for case in cases]
+        figures = all_figures(maps, truth, self.column("image_score_surprise", cases))
+        if not figures:
+            return {}
+        anomalous = np.array([mask.any() for mask in truth], dtype=bool)
+        for name in () if anomalous.all() else self.scores:
+            figures[f"image_auroc_{name}"] = image_auroc(self.column(name, cases), anomalous)
+        if self.restored is not None:
+            residual = [residual_of(self.results, case, self.intensity_range, self.restored) for case in cases]
+            figures |= all_figures(residual, truth, np.array([one.mean() for one in residual]), "residual_")
+        return figures | {"cases": len(cases)}
+
+    def column(self, name: str, cases: Sequence[dict[str, Any]]) -> np.ndarray:
+        """A number of these cases, f64."""
+        return np.array([float(self.rows[case["case"]][name]) for case in cases])
 
 
 def _kinds(cases: Sequence[dict[str, Any]], surprise: Maps, truth: Maps) -> dict[str, float]:
@@ -100,11 +136,13 @@ def truth_of(case: dict[str, Any]) -> np.ndarray:
     return np.zeros(file.array.shape[: _space(file)], dtype=bool)
 
 
-def residual_of(results: ResultFolder, case: dict[str, Any], intensity_range: Sequence[float] | None) -> np.ndarray:
-    """|image - healed mean| in [0, 1], mean over channels: f32 [*S]."""
+def residual_of(
+    results: ResultFolder, case: dict[str, Any], intensity_range: Sequence[float] | None, restored: str = "healed"
+) -> np.ndarray:
+    """|image - restored picture| in [0, 1], mean over channels: f32 [*S]."""
     file = read_image(case["image"])
     image = scale_intensity(file.array, intensity_range)
-    difference = np.abs(image - read_image(results.require(case["case"], "healed")).array)
+    difference = np.abs(image - read_image(results.require(case["case"], restored)).array)
     return difference.mean(-1) if difference.ndim > _space(file) else difference
 
 

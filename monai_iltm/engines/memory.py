@@ -17,9 +17,10 @@ from monai_iltm.distributed import is_main, trainers
 from monai_iltm.engines.footprint import Line, free_bytes, line_of, resident_bytes
 from monai_iltm.engines.optimiser import MuonAdamW
 from monai_iltm.engines.rules import require_possible
-from monai_iltm.engines.vqvae import ReconstructionLoss, vqvae_step
+from monai_iltm.engines.step import TrainStep
 from monai_iltm.errors import InputError
 from monai_iltm.inferers.kde import MOST_AT_ONCE, MOST_HELD
+from monai_iltm.losses import VQVAELoss
 from monai_iltm.networks import VQVAE, LatentPrior, MaskedTransformer
 from monai_iltm.networks.attention import holds_weights
 from monai_iltm.ops.flagging import flag, flag_rule
@@ -109,11 +110,11 @@ def vqvae_step_bytes(vqvae: VQVAE, grid: Sequence[int], settings: Mapping[str, A
 def train_vqvae(vqvae: VQVAE, images: Tensor, settings: Mapping[str, Any]) -> None:
     """Two training steps of a copy: the second has the optimiser's state."""
     net = copy.deepcopy(vqvae).to(images.device)
-    engine = SimpleNamespace(network=net, amp=settings["amp"], state=SimpleNamespace(device=images.device))
+    state = SimpleNamespace(device=images.device, iteration=0)
+    engine = SimpleNamespace(network=VQVAELoss(net, settings["spectral_weight"]), amp=settings["amp"], state=state)
     engine.optimizer = torch.optim.Adam(net.parameters())
-    engine.loss_function = ReconstructionLoss(settings["spectral_weight"])
     for _ in range(2):
-        vqvae_step(engine, {"image": images})
+        TrainStep()(engine, {"image": images})
 
 
 def prior_step_bytes(transformer: MaskedTransformer, settings: Mapping[str, Any], device: torch.device) -> Line:

@@ -99,8 +99,11 @@ class MuonAdamW(Optimizer):
 
 
 def warmup_cosine(
-    optimizer: Optimizer, epochs: int, steps_per_epoch: int, warmup_share: float = 0.05
+    optimizer: Optimizer, epochs: int, cases: int, batch_size: int, warmup_share: float = 0.05
 ) -> WarmupCosineSchedule:
-    """Learning rates that rise over the first share of all steps, then fall to 0 along half a cosine."""
-    steps = epochs * steps_per_epoch
+    """Learning rates that rise over the first share of all steps, then fall to 0 along half a cosine.
+
+    cases: of an epoch, in global batches of ``batch_size``, the last of which is filled up.
+    """
+    steps = epochs * -(-cases // batch_size)
     return WarmupCosineSchedule(optimizer, warmup_steps=max(1, round(warmup_share * steps)), t_total=steps)

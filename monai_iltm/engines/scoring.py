@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 from monai.config import PathLike
+from monai.data import DataLoader, Dataset
 from monai.engines import SupervisedEvaluator
-from monai.engines.utils import IterationEvents
-from torch import Tensor
+from monai.transforms import Compose
+from torch import nn
 from torch.utils.data import Sampler
 from tqdm import tqdm
 
@@ -23,12 +24,10 @@ from monai_iltm.data.images import read_image
 from monai_iltm.data.records import Kind, read_record
 from monai_iltm.data.weights import load_weights
 from monai_iltm.distributed import barrier, gathered, is_main, own_share
+from monai_iltm.engines.step import score_step
 from monai_iltm.errors import InputError
-from monai_iltm.handlers.finite import advice
-from monai_iltm.networks import LatentPrior
+from monai_iltm.inferers import MapInferer
 from monai_iltm.store import ResultFolder, RoundFolder
-
-ADVICE = advice(["vqvae_learning_rate", "prior_learning_rate", "prior_adamw_learning_rate"])
 
 
 def pending_cases(
@@ -91,46 +90,39 @@ class UnclaimedCases(Sampler[int]):
             yield index
 
 
-def prepare_network(network: LatentPrior, weights: PathLike, device: torch.device, required: bool = True) -> None:
-    """Load the pair's weights and make it ready to be asked.
+def evaluator(
+    device: torch.device,
+    dataset: Dataset,
+    output_dir: PathLike,
+    network: nn.Module,
+    inferer: MapInferer,
+    postprocessing: Compose,
+    handlers: Sequence[Any],
+) -> SupervisedEvaluator:
+    """MONAI's evaluator over the cases of a dataset that nobody has taken, one after another (``score_step``).
+
+    output_dir: folder of the results.
+    """
+    loader = DataLoader(dataset, batch_size=1, sampler=UnclaimedCases(dataset.data, output_dir))
+    return SupervisedEvaluator(
+        device=device,
+        val_data_loader=loader,
+        network=network,
+        inferer=inferer,
+        iteration_update=score_step,
+        postprocessing=postprocessing,
+        val_handlers=list(handlers),
+    )
+
+
+def prepare_network(network: nn.Module, weights: PathLike, device: torch.device, required: bool = True) -> None:
+    """Load weights and make it ready to be asked.
 
     Raises InputError for a missing weight file, where it is ``required``; else the network stays untrained.
     """
     if required or Path(weights).is_file():
         load_weights(network, weights)
     network.to(device).eval()
-
-
-def healing_step(engine: Any, batch: dict[str, Any]) -> dict[str, Any]:
-    """Score ``batch["image"]`` [B, C, *S]; ``engine`` is a SupervisedEvaluator with a ``KDEInferer``.
-
-    Output: pred f32 [B, 1, *S] surprise in nats, healed f32 [B, C, *S], and two numbers a case: token_score, the sum
-    of -log p over suspect tokens in nats, and suspect_share in [0, 1].
-
-    Raises InputError, with the case, where the map is not finite.
-    """
-    image = batch["image"].to(engine.state.device)
-    healing = engine.inferer.heal(image, engine.network)
-    unlikely = torch.where(healing.suspect, -healing.log_p, 0.0)
-    require_finite(batch, healing.surprise, healing.mean, healing.log_p)
-    engine.state.output = {
-        "pred": healing.surprise,
-        "healed": healing.mean,
-        "token_score": unlikely.sum(1),
-        "suspect_share": healing.suspect.float().mean(1),
-    }
-    engine.fire_event(IterationEvents.MODEL_COMPLETED)
-    return engine.state.output
-
-
-def require_finite(batch: Mapping[str, Any], *results: Tensor) -> None:
-    """Raise InputError, with the case, where a result [B, ...] of a batch is not finite."""
-    for result in results:
-        finite = result.flatten(1).isfinite().all(1)
-        if not finite.all():
-            place = int(finite.int().argmin())
-            case = batch["case"][place] if "case" in batch else f"image {place}"
-            raise InputError(f"{case}: its map is not finite, as after a training that diverged; {ADVICE}")
 
 
 def run_cases(evaluator: SupervisedEvaluator) -> None:
@@ -204,10 +196,9 @@ def _forget_claims(results: ResultFolder) -> None:
 
 
 def _row(results: ResultFolder, case: str, threshold: float | None) -> dict[str, Any]:
-    numbers: dict[str, Kind] = {"token_score": float, "suspect_share": float, "seconds": (int, float)}
-    record = read_record(results.record(case), numbers, "remove it, and the same command makes it anew")
+    kinds: dict[str, Kind] = {"numbers": dict, "seconds": (int, float)}
+    record = read_record(results.record(case), kinds, "remove it, and the same command makes it anew")
     surprise = read_image(results.require(case, "surprise")).array
     above = np.maximum(surprise - (threshold or 0.0), 0.0).sum(dtype=np.float64)
-    scores = {"image_score_surprise": float(above), "image_score_tokens": record["token_score"]}
-    row = {"case": case, **scores, "suspect_share": record["suspect_share"], "seconds": record["seconds"]}
+    row = {"case": case, "image_score_surprise": float(above), **record["numbers"], "seconds": record["seconds"]}
     return row | ({"warning": record["warning"]} if "warning" in record else {})

@@ -15,6 +15,20 @@ from monai_iltm.networks import VQVAE
 SCHEDULE = ((0.0, 0.5), (1 / 6, 0.7), (1 / 3, 0.8), (2 / 3, 0.95), (5 / 6, 0.99))
 
 
+class CodebookUse:
+    """Perplexity of the running code counts, codes with a count of at least a hundredth of the mean, their spread."""
+
+    def __init__(self, network: VQVAE) -> None:
+        self.network = network
+
+    def __call__(self, _: Engine) -> dict[str, float]:
+        codebook = self.network.codebook
+        share = codebook.ema_cluster_size / codebook.ema_cluster_size.sum()
+        entropy = -(share * share.clamp(min=1e-12).log()).sum()
+        in_use = int((share * len(share) > 0.01).sum())
+        return {"perplexity": entropy.exp().item(), "codes_in_use": in_use, "code_spread": codebook.spread}
+
+
 class CodebookDecay:
     """Sets the EMA decay of a VQ-VAE's codebook at the start of every epoch.
 

@@ -25,24 +25,26 @@ SLOW_REDRAW = 15.0  # seconds between lines where the output is no terminal
 class EpochSeed:
     """An epoch's randomness depends on the seed and its number alone, so that a resumed run repeats an undisturbed one.
 
+    The engine's loader has a batch sampler with ``set_epoch``, such as ``GlobalBatches``, and a dataset whose
+    transform, where it has one, is one of MONAI's with ``set_random_state``.
+
     Args:
         seed: of the stage.
-        sampler: whatever has ``set_epoch``, such as ``GlobalBatches``.
-        transform: of the dataset, where it draws; one of MONAI's with ``set_random_state``.
     """
 
-    def __init__(self, seed: int, sampler: Any, transform: Any = None) -> None:
-        self.seed, self.sampler, self.transform = seed, sampler, transform
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
 
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.EPOCH_STARTED, self)
 
-    def __call__(self, engine: Engine) -> None:
-        self.sampler.set_epoch(engine.state.epoch)
+    def __call__(self, engine: Any) -> None:
+        loader = engine.data_loader
+        loader.batch_sampler.set_epoch(engine.state.epoch)
         seed = self.seed + 7919 * engine.state.epoch + 104_729 * idist.get_rank()
         torch.manual_seed(seed)  # dropout takes no generator: the global one is set, differently on every rank
-        if self.transform is not None:
-            self.transform.set_random_state(seed=seed)
+        if getattr(loader.dataset, "transform", None) is not None:
+            loader.dataset.transform.set_random_state(seed=seed)
 
 
 class EpochHistory:

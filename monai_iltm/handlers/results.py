@@ -29,16 +29,10 @@ class SaveResults:
         output_dir: folder of the results.
         kinds: images among the results, by key, such as "surprise" and "healed"; "mask" is made from "pred" where that
             is a label map. What is not there is left out.
-        numbers: results that go into the record, by key.
     """
 
-    def __init__(
-        self,
-        output_dir: PathLike,
-        kinds: Sequence[str] = ("surprise", "healed", "mask"),
-        numbers: Sequence[str] = ("token_score", "suspect_share"),
-    ) -> None:
-        self.results, self.kinds, self.numbers = ResultFolder(Path(output_dir)), kinds, numbers
+    def __init__(self, output_dir: PathLike, kinds: Sequence[str] = ("surprise", "healed", "mask")) -> None:
+        self.results, self.kinds = ResultFolder(Path(output_dir)), kinds
         self.began = 0.0
 
     def attach(self, engine: Engine) -> None:
@@ -63,8 +57,8 @@ class SaveResults:
             write_image(
                 self.results.path / result_name(case, kind, path), _channel_last(convert_to_numpy(array)), like=path
             )
-        record = {name: convert_to_numpy(result[name]).tolist() for name in self.numbers}
-        record |= {name: float(item[name]) for name in INTENSITIES if name in item}
+        numbers = {name: convert_to_numpy(value).tolist() for name, value in result["numbers"].items()}
+        record = {"numbers": numbers} | {name: float(item[name]) for name in INTENSITIES if name in item}
         record |= {"warning": item["warning"]} if item.get("warning") else {}
         write_json(self.results.record(case), {**record, "seconds": round(seconds, 3), "image": sha256(path)})
 

@@ -6,14 +6,13 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import torch
-from monai.inferers import Inferer
 from monai.networks.layers import GaussianFilter
 from monai.utils import convert_to_tensor
 from torch import Tensor
 
+from monai_iltm.inferers.base import MapInferer, Scored
 from monai_iltm.networks.latent_prior import LatentPrior
 from monai_iltm.networks.local_decoder import LocalDecoder
 from monai_iltm.ops.density import kde_log_density, stream_log_density
@@ -40,7 +39,7 @@ class Healing:
     suspect: Tensor
 
 
-class KDEInferer(Inferer):
+class KDEInferer(MapInferer):
     """Surprise map of images: -log density of every voxel's intensity among many healed versions of its image.
 
     Unlikely tokens are redrawn ``draws`` times, each draw is decoded ``decodes`` times with dropout in the decoder's
@@ -96,9 +95,13 @@ class KDEInferer(Inferer):
         self.bandwidth_floor, self.blur, self.at_once, self.seed = bandwidth_floor, blur, at_once, seed
         self.amp, self.keep_gib = amp, keep_gib
 
-    def __call__(self, inputs: Tensor, network: Any, *args: Any, **kwargs: Any) -> Tensor:
-        """Images f32 [B, C, *S] in [0, 1] and a ``LatentPrior`` -> surprise f32 [B, 1, *S], nats."""
-        return self.heal(inputs, network).surprise
+    def score(self, images: Tensor, network: LatentPrior, mask: Tensor | None = None) -> Scored:
+        """surprise in nats. Picture: healed, the mean of the healed versions. Numbers: image_score_tokens, the sum of
+        -log p over suspect tokens in nats, and suspect_share in [0, 1]."""
+        healing = self.heal(images, network)
+        unlikely = torch.where(healing.suspect, -healing.log_p, 0.0)  # [B, L]
+        numbers = {"image_score_tokens": unlikely.sum(1), "suspect_share": healing.suspect.float().mean(1)}
+        return Scored(healing.surprise, {"healed": healing.mean}, numbers)
 
     @torch.no_grad()
     def heal(self, inputs: Tensor, network: LatentPrior) -> Healing:

@@ -1,18 +1,32 @@
-"""The plain VQ-VAE: what a reconstruction misses, without masking and healing."""
+"""What a reconstruction misses, without masking and healing; the yardstick that a prior has to beat."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import torch
-from monai.inferers import Inferer
+from monai.utils import convert_to_tensor
 from torch import Tensor
 
+from monai_iltm.inferers.base import MapInferer, Scored
 
-class ResidualInferer(Inferer):
-    """|image - reconstruction|, mean over channels; the yardstick that the prior has to beat."""
+SMALLEST_ERROR = 1e-10  # of intensities in [0, 1]: a perfect copy has 100 dB, not infinitely many
+
+
+class ResidualInferer(MapInferer):
+    """|image - reconstruction|, mean over channels, of any network that reconstructs."""
 
     @torch.no_grad()
-    def __call__(self, inputs: Tensor, network: Any, *args: Any, **kwargs: Any) -> Tensor:
-        """Images f32 [B, C, *S] in [0, 1] and a ``VQVAE`` in eval mode -> f32 [B, 1, *S] in units of intensity."""
-        return (inputs - network(inputs)).abs().mean(1, keepdim=True)
+    def score(self, images: Tensor, network: Any, mask: Tensor | None = None) -> Scored:
+        """surprise: in units of intensity. Picture: reconstruction. Numbers: mse, mae and psnr (dB) of each image, on
+        the model's grid."""
+        images = convert_to_tensor(images, track_meta=False)
+        reconstruction = network(images)
+        difference = images - reconstruction
+        mse = difference.square().flatten(1).mean(1)
+        numbers = {
+            "mse": mse,
+            "mae": difference.abs().flatten(1).mean(1),
+            "psnr": -10 * mse.clamp(min=SMALLEST_ERROR).log10(),
+        }
+        return Scored(difference.abs().mean(1, keepdim=True), {"reconstruction": reconstruction}, numbers)

@@ -1,4 +1,4 @@
-"""Stage 2: images to tokens once, then one training step of the masked transformer, for MONAI's SupervisedTrainer."""
+"""Before stage 2: images to tokens once, with their masks on the tokens' grid, and the weights it begins from."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import ignite.distributed as idist
 import torch
 from monai.config import PathLike
 from monai.transforms import Compose
 from monai.utils import convert_to_tensor
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from monai_iltm.data.weights import load_weights, read_saved, save_in_one_step
@@ -21,21 +20,10 @@ from monai_iltm.errors import InputError
 from monai_iltm.handlers.epochs import draws_bars, redraw_seconds
 from monai_iltm.handlers.finite import advice
 from monai_iltm.inferers.kde import MOST_AT_ONCE
-from monai_iltm.networks import LatentPrior, MaskedTransformer
+from monai_iltm.networks import LatentPrior
 from monai_iltm.ops.tokens import pool_mask
 
 MOST_EQUAL = 0.99  # share of the positions at which all images may have one token; background is less
-
-
-class PriorObjective(nn.Module):
-    """The transformer's training loss as a module's forward, which is where gradients of several ranks are averaged."""
-
-    def __init__(self, transformer: MaskedTransformer) -> None:
-        super().__init__()
-        self.transformer = transformer
-
-    def forward(self, tokens: Tensor, suspect: Tensor, generator: torch.Generator, noise: Tensor) -> Tensor:
-        return self.transformer.loss(tokens, suspect, generator, noise)
 
 
 @torch.no_grad()
@@ -106,32 +94,6 @@ def load_start(
     load_weights(network.vqvae, vqvae_weights)
     if start_weights is not None:
         load_weights(network, start_weights)
-
-
-class PriorStep:
-    """One optimiser step on ``batch["tokens"]`` i64 [B, L] and ``batch["suspect"]`` bool [B, L].
-
-    The engine is a SupervisedTrainer whose network is a ``PriorObjective``, plain or wrapped. What is drawn depends on
-    the seed, the step's number and a token's place in the global batch, so that any number of ranks draws alike.
-    """
-
-    def __init__(self, seed: int = 0) -> None:
-        self.seed = seed
-
-    def __call__(self, engine: Any, batch: dict[str, Tensor]) -> dict[str, float]:
-        device = engine.state.device
-        tokens, suspect = batch["tokens"].to(device), batch["suspect"].to(device)
-        rank, world = idist.get_rank(), idist.get_world_size()
-        generator = torch.Generator().manual_seed(1_000_003 * self.seed + engine.state.iteration)
-        noise = torch.rand(len(tokens) * world, tokens.shape[1], generator=generator)[rank::world].to(device)
-        engine.network.train()
-        engine.optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=engine.amp):
-            loss = engine.network(tokens, suspect, generator, noise)
-        loss.backward()
-        nn.utils.clip_grad_norm_(engine.network.parameters(), 1.0)
-        engine.optimizer.step()
-        return {"loss": loss.item()}
 
 
 def _require_alive(tokens: Tensor) -> None:

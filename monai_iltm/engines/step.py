@@ -1,0 +1,106 @@
+"""One step of training and one of scoring, the same for all methods, and the trainer that takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from monai.data import DataLoader, Dataset
+from monai.engines import SupervisedTrainer
+from monai.engines.utils import IterationEvents
+from monai.inferers import SimpleInferer
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from monai_iltm.engines.batches import GlobalBatches
+from monai_iltm.errors import InputError
+from monai_iltm.handlers.finite import SCORING_ADVICE
+
+
+class TrainStep:
+    """One optimiser step on what ``engine.network``, a loss that holds the network it trains, says of a batch.
+
+    What is drawn depends on the seed and the step's number alone.
+
+    Args:
+        seed: of the stage. clip: largest norm of the gradient; None: any.
+    """
+
+    def __init__(self, seed: int = 0, clip: float | None = None) -> None:
+        self.seed, self.clip = seed, clip
+
+    def __call__(self, engine: Any, batch: Mapping[str, Any]) -> dict[str, float]:
+        """The loss and its parts; ``engine`` is a SupervisedTrainer."""
+        device = engine.state.device
+        tensors = {name: value.to(device) for name, value in batch.items() if isinstance(value, Tensor)}
+        generator = torch.Generator().manual_seed(1_000_003 * self.seed + engine.state.iteration)
+        engine.network.train()
+        engine.optimizer.zero_grad(set_to_none=True)
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=engine.amp):
+            parts = engine.network(tensors, generator)
+        parts["loss"].backward()
+        if self.clip is not None:
+            nn.utils.clip_grad_norm_(engine.network.parameters(), self.clip)
+        engine.optimizer.step()
+        return {name: value.item() for name, value in parts.items()}
+
+
+def trainer(
+    max_epochs: int,
+    device: torch.device,
+    dataset: Dataset,
+    batch_size: int,
+    network: nn.Module,
+    optimizer: Optimizer,
+    step: TrainStep,
+    handlers: Sequence[Any],
+    amp: bool = False,
+    seed: int = 0,
+) -> SupervisedTrainer:
+    """MONAI's trainer over global batches of a dataset (``GlobalBatches``), several ranks together.
+
+    Args:
+        batch_size: of all ranks together. network: the loss, as ``distributed.parallel`` gives it.
+        amp: forward in bfloat16.
+    """
+    loader = DataLoader(dataset, batch_sampler=GlobalBatches(len(dataset), batch_size, seed))
+    return SupervisedTrainer(
+        device=device,
+        max_epochs=max_epochs,
+        train_data_loader=loader,
+        network=network,
+        optimizer=optimizer,
+        loss_function=network,  # asked for by MONAI; the step takes the network, which is the loss
+        inferer=SimpleInferer(),
+        iteration_update=step,
+        train_handlers=list(handlers),
+        amp=amp,
+        decollate=False,
+    )
+
+
+def score_step(engine: Any, batch: Mapping[str, Any]) -> dict[str, Any]:
+    """Score ``batch["image"]`` [B, C, *S]; ``engine`` is a SupervisedEvaluator whose inferer is a ``MapInferer``.
+
+    Output: pred f32 [B, 1, *S], the surprise; the inferer's pictures by their names; numbers, those of the inferer.
+
+    Raises InputError, with the case, where a result is not finite.
+    """
+    image = batch["image"].to(engine.state.device)
+    mask = batch["mask"].to(engine.state.device) > 0 if "mask" in batch else None
+    scored = engine.inferer.score(image, engine.network, mask)
+    for result in (scored.surprise, *scored.pictures.values(), *scored.numbers.values()):
+        _require_finite(batch, result)
+    engine.state.output = {"pred": scored.surprise, **scored.pictures, "numbers": dict(scored.numbers)}
+    engine.fire_event(IterationEvents.MODEL_COMPLETED)
+    return engine.state.output
+
+
+def _require_finite(batch: Mapping[str, Any], result: Tensor) -> None:
+    """Raise InputError, with the case, where a result [B, ...] of a batch is not finite."""
+    finite = result.reshape(len(result), -1).isfinite().all(1)
+    if not finite.all():
+        place = int(finite.int().argmin())
+        case = batch["case"][place] if "case" in batch else f"image {place}"
+        raise InputError(f"{case}: its map is not finite, as after a training that diverged; {SCORING_ADVICE}")

@@ -1,0 +1,45 @@
+"""What every training stage needs, in the order that matters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ignite.engine import Engine
+from monai.config import PathLike
+from torch import nn
+
+from monai_iltm.handlers.epochs import EpochHistory, EpochSeed, StageProgress
+from monai_iltm.handlers.finite import RequireFinite
+from monai_iltm.handlers.resume import ResumableTraining
+
+
+def training_handlers(
+    output_dir: PathLike,
+    name: str,
+    seed: int,
+    network: nn.Module,
+    objects: Mapping[str, Any],
+    rates: Sequence[str] = (),
+    more: Sequence[Any] = (),
+    extra: Callable[[Engine], dict[str, float]] | None = None,
+) -> list[Any]:
+    """Seeds of the epochs, history.csv, progress, an end where it diverges, model.pt and its checkpoint.
+
+    Args:
+        output_dir: of the stage. name: what it is called. seed: of the stage.
+        network: what is deployed. objects: name -> what changes in training (``ResumableTraining``).
+        rates: settings to be lowered where it diverges.
+        more: handlers of this stage alone, such as a scheduler of learning rates.
+        extra: engine -> further numbers of an epoch (``EpochHistory``).
+    """
+    folder = Path(output_dir)
+    return [
+        EpochSeed(seed),
+        EpochHistory(folder / "history.csv", extra),
+        *more,  # an epoch's row is of the weights before they are changed
+        StageProgress(name),
+        RequireFinite(network, name, rates),  # nothing is saved that is not finite
+        ResumableTraining(folder / "model.pt", network, objects),
+    ]
