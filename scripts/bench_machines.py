@@ -22,8 +22,9 @@ from monai_iltm.data.documents import read_json, write_json
 from monai_iltm.data.images import read_image
 from monai_iltm.data.weights import save_in_one_step
 from monai_iltm.engines.optimiser import MuonAdamW
-from monai_iltm.engines.prior import PriorObjective, PriorStep
+from monai_iltm.engines.step import TrainStep
 from monai_iltm.errors import InputError
+from monai_iltm.losses import TokenLoss
 from monai_iltm.ops.likelihood import p_value
 from monai_iltm.phantoms.phantom2d import write_phantom2d
 from monai_iltm.store import ResultFolder
@@ -162,8 +163,10 @@ def rounds(small: bool, out: Path | None) -> Iterator[dict[str, Any]]:
     """A round on 1, 8 and 64 workers: from a step that is measured here and, if it is there, the bench of bodies."""
     net = pair((32, 32, 32) if small else BODY, "any", CPU).transformer
     suspect = torch.rand(1, net.length, generator=torch.Generator().manual_seed(SEED)) < SUSPECT_SHARE
-    engine = trainer(PriorObjective(net), MuonAdamW(net))
-    step = timed(PriorStep(), engine, {"tokens": codes_of(net, 1, net.length), "suspect": suspect}, 1 if small else 4)
+    engine = trainer(TokenLoss(net), MuonAdamW(net))
+    step = timed(
+        TrainStep(clip=1.0), engine, {"tokens": codes_of(net, 1, net.length), "suspect": suspect}, 1 if small else 4
+    )
     gradients = sum(p.nbytes for p in net.parameters() if p.requires_grad)
     epochs, volume, one = bundle()["prior_epochs"], seconds_a_volume(small, out), 0.0
     for workers in (1, 8, 64):

@@ -23,9 +23,9 @@ from monai_iltm.data.weights import load_weights, save_in_one_step
 from monai_iltm.distributed import barrier, fast_bfloat16, is_main, parallel, start_processes, stop_processes
 from monai_iltm.engines.door import tell_plainly
 from monai_iltm.engines.optimiser import MuonAdamW
-from monai_iltm.engines.prior import PriorObjective, PriorStep
 from monai_iltm.engines.stages import run_stage
-from monai_iltm.engines.vqvae import ReconstructionLoss, vqvae_step
+from monai_iltm.engines.step import TrainStep
+from monai_iltm.losses import TokenLoss, VQVAELoss
 from monai_iltm.networks import LatentPrior
 
 CPU = torch.device("cpu")
@@ -92,10 +92,9 @@ def trainings(network: LatentPrior, settings: dict[str, Any]) -> list[tuple[str,
     batch = {"tokens": tokens, "suspect": torch.rand(tokens.shape, generator=generator) < SUSPECT_SHARE}
     pictures = {"image": torch.rand(images, 1, *settings["image_size"], generator=generator)}
     adam = torch.optim.Adam(vqvae.parameters(), parser["vqvae_learning_rate"])
-    one, other = trainer(PriorObjective(net), MuonAdamW(net)), trainer(vqvae, adam)
-    other.loss_function = ReconstructionLoss(parser["spectral_weight"])
+    one, other = trainer(TokenLoss(net), MuonAdamW(net)), trainer(VQVAELoss(vqvae, parser["spectral_weight"]), adam)
     parts = [{name: values[rank::world] for name, values in whole.items()} for whole in (batch, pictures)]
-    return [("prior", PriorStep(), one, parts[0]), ("vqvae", vqvae_step, other, parts[1])]
+    return [("prior", TrainStep(clip=1.0), one, parts[0]), ("vqvae", TrainStep(), other, parts[1])]
 
 
 def two_priors(told: dict[str, Any]) -> dict[str, float]:

@@ -16,8 +16,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from monai_iltm.data.documents import read_json
 from monai_iltm.engines.optimiser import MuonAdamW
-from monai_iltm.engines.prior import PriorObjective, PriorStep
-from monai_iltm.engines.vqvae import ReconstructionLoss, vqvae_step
+from monai_iltm.engines.step import TrainStep
+from monai_iltm.losses import TokenLoss, VQVAELoss
 
 
 def train(device: torch.device, small: bool) -> Iterator[Step]:
@@ -32,19 +32,19 @@ def train(device: torch.device, small: bool) -> Iterator[Step]:
     vqvae, net, picture = network.vqvae, network.transformer, torch.rand(images, 1, size, size, device=device)
     suspect = (torch.rand(sequences, net.length) < SUSPECT_SHARE).to(device)
     batch = {"tokens": codes_of(net, sequences, net.length), "suspect": suspect}
-    one, other = (SimpleNamespace(state=SimpleNamespace(device=device)) for _ in range(2))  # what a step reads of these
-    one.network, other.network, step = vqvae, PriorObjective(net), PriorStep()
+    # what a step reads of a trainer
+    one, other = (SimpleNamespace(state=SimpleNamespace(device=device, iteration=1)) for _ in range(2))
+    one.network, other.network = VQVAELoss(vqvae, parser["spectral_weight"]), TokenLoss(net)
     one.optimizer, other.optimizer = torch.optim.Adam(vqvae.parameters(), parser["vqvae_learning_rate"]), MuonAdamW(net)
-    one.loss_function = ReconstructionLoss(parser["spectral_weight"])
 
     def reconstruct(amp: bool) -> None:
         one.amp = amp
-        vqvae_step(one, {"image": picture})
+        TrainStep()(one, {"image": picture})
 
     def predict(amp: bool) -> None:
         other.amp = amp
         for other.state.iteration in range(1, several + 1):  # each draws the length of its prefix
-            step(other, batch)
+            TrainStep(clip=1.0)(other, batch)
 
     for amp in (False, True):
         yield Step(

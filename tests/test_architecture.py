@@ -16,13 +16,14 @@ MAX_LINES, MAX_FUNCTION_LINES = 250, 50
 
 GROUND = {"errors", "ending", "distributed"}  # what every room above the mathematics may stand on
 BESIDE = GROUND | {"ops", "data", "transforms", "metrics", "store"}  # below engines, without knowing a network
-BELOW_ENGINES = BESIDE | {"networks", "inferers"}
+BELOW_ENGINES = BESIDE | {"networks", "losses", "inferers"}
 MAY_KNOW = {
     "errors": set(),
     "ending": {"errors"},
     "distributed": {"errors", "ending"},
     "ops": set(),
     "networks": {"ops"},
+    "losses": GROUND | {"ops", "networks"},
     "inferers": {"ops", "networks"},
     **{room: BESIDE for room in ("data", "transforms", "metrics", "store")},
     "phantoms": {"errors", "data"},

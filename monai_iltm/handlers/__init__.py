@@ -7,7 +7,7 @@ from monai_iltm.handlers.report import RunReport
 from monai_iltm.handlers.results import CaseProgress, SaveResults
 from monai_iltm.handlers.resume import ResumableTraining
 from monai_iltm.handlers.tracking import MLflowRounds
-from monai_iltm.handlers.training import training_handlers
+from monai_iltm.handlers.training import TrainingHandlers
 
 __all__ = [
     "CaseProgress",
@@ -22,5 +22,5 @@ __all__ = [
     "SaveResults",
     "StageProgress",
     "StartOverCollapsed",
-    "training_handlers",
+    "TrainingHandlers",
 ]

@@ -15,16 +15,7 @@ from monai_iltm.handlers.finite import RequireFinite
 from monai_iltm.handlers.resume import ResumableTraining
 
 
-def training_handlers(
-    output_dir: PathLike,
-    name: str,
-    seed: int,
-    network: nn.Module,
-    objects: Mapping[str, Any],
-    rates: Sequence[str] = (),
-    more: Sequence[Any] = (),
-    extra: Callable[[Engine], dict[str, float]] | None = None,
-) -> list[Any]:
+class TrainingHandlers:
     """Seeds of the epochs, history.csv, progress, an end where it diverges, model.pt and its checkpoint.
 
     Args:
@@ -34,12 +25,28 @@ def training_handlers(
         more: handlers of this stage alone, such as a scheduler of learning rates.
         extra: engine -> further numbers of an epoch (``EpochHistory``).
     """
-    folder = Path(output_dir)
-    return [
-        EpochSeed(seed),
-        EpochHistory(folder / "history.csv", extra),
-        *more,  # an epoch's row is of the weights before they are changed
-        StageProgress(name),
-        RequireFinite(network, name, rates),  # nothing is saved that is not finite
-        ResumableTraining(folder / "model.pt", network, objects),
-    ]
+
+    def __init__(
+        self,
+        output_dir: PathLike,
+        name: str,
+        seed: int,
+        network: nn.Module,
+        objects: Mapping[str, Any],
+        rates: Sequence[str] = (),
+        more: Sequence[Any] = (),
+        extra: Callable[[Engine], dict[str, float]] | None = None,
+    ) -> None:
+        folder = Path(output_dir)
+        self.handlers = [
+            EpochSeed(seed),
+            EpochHistory(folder / "history.csv", extra),
+            *more,  # an epoch's row is of the weights before they are changed
+            StageProgress(name),
+            RequireFinite(network, name, rates),  # nothing is saved that is not finite
+            ResumableTraining(folder / "model.pt", network, objects),
+        ]
+
+    def attach(self, engine: Engine) -> None:
+        for handler in self.handlers:
+            handler.attach(engine)

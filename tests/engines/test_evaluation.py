@@ -25,7 +25,7 @@ def case_on_disk(tmp_path: Path, name: str, truth: list | None, split: str = "te
     write_image(tmp_path / f"{name}.png", image)
     write_image(tmp_path / f"out/{name}_surprise.tif", np.array(SURPRISE[like], np.float32))
     write_image(tmp_path / f"out/{name}_healed.tif", np.array(HEALED[like], np.float32))
-    record = {"token_score": 3.0, "suspect_share": 0.25, "seconds": 0.1}
+    record = {"numbers": {"odd": 3.0, "share": 0.25}, "seconds": 0.1}
     write_json(ResultFolder(tmp_path / "out").record(name), record)
     case = {"case": name, "image": str(tmp_path / f"{name}.png"), "split": split}
     if truth is None:
@@ -36,7 +36,7 @@ def case_on_disk(tmp_path: Path, name: str, truth: list | None, split: str = "te
 
 def figures(tmp_path: Path, *cases: dict) -> dict | None:
     write_scores(tmp_path / "out", 1.2)
-    write_metrics(tmp_path / "out", cases, (0, 255))
+    write_metrics(tmp_path / "out", cases, (0, 255), restored="healed")
     path = ResultFolder(tmp_path / "out").metrics
     return read_json(path) if path.is_file() else None
 
@@ -125,9 +125,26 @@ def test_if_every_image_is_anomalous_there_is_no_image_figure(tmp_path):
 
 def test_a_case_without_results_is_named(tmp_path):
     case = case_on_disk(tmp_path, "ill", TRUTH)
+    write_scores(tmp_path / "out")
     (tmp_path / "out/ill_surprise.tif").unlink()
     with pytest.raises(InputError, match="no surprise of case ill"):
         write_metrics(tmp_path / "out", [case], (0, 255))
+
+
+def test_numbers_of_a_case_are_scores_and_means_where_they_are_asked_for(tmp_path):
+    """Without a truth the means alone are told."""
+    cases = [case_on_disk(tmp_path, "ill", TRUTH), case_on_disk(tmp_path, "well", None, like="well")]
+    write_json(ResultFolder(tmp_path / "out").record("well"), {"numbers": {"odd": 1.0, "share": 0.75}, "seconds": 0.1})
+    unknown = [{"case": case["case"], "image": case["image"]} for case in cases]
+    write_scores(tmp_path / "out")
+    path = ResultFolder(tmp_path / "out").metrics
+    write_metrics(tmp_path / "out", unknown)
+    assert not path.exists()
+    write_metrics(tmp_path / "out", unknown, means=["odd", "share"])
+    assert read_json(path) == {"odd": 2.0, "share": 0.5, "cases": 2}
+    write_metrics(tmp_path / "out", cases, scores=["odd", "share"])
+    assert (read_json(path)["image_auroc_odd"], read_json(path)["image_auroc_share"]) == (1.0, 0.0)
+    assert not any(name.startswith("residual_") for name in read_json(path))
 
 
 def test_scores_are_a_row_a_case_highest_first(tmp_path):
@@ -136,7 +153,7 @@ def test_scores_are_a_row_a_case_highest_first(tmp_path):
     write_scores(tmp_path / "out")
     rows = read_csv(tmp_path / "out" / "scores.csv")
     assert [(row["case"], float(row["image_score_surprise"])) for row in rows] == [("ill", 2.5), ("well", 2.0)]
-    assert (rows[0]["image_score_tokens"], rows[0]["suspect_share"], rows[0]["seconds"]) == ("3.0", "0.25", "0.1")
+    assert (rows[0]["odd"], rows[0]["share"], rows[0]["seconds"]) == ("3.0", "0.25", "0.1")
     write_scores(tmp_path / "out", 1.2)
     rows = read_csv(tmp_path / "out" / "scores.csv")
     assert [row["case"] for row in rows] == ["well", "ill"]

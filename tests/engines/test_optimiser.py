@@ -70,13 +70,13 @@ def test_every_parameter_moves_and_the_loss_falls():
 def test_a_schedule_moves_both_rates_and_after_a_resume_too(resumed):
     """Two of twenty steps of warm-up, then half a cosine down to nothing."""
     optimizer = MuonAdamW(prior(), lr=0.02, adamw_lr=0.002)
-    schedule = warmup_cosine(optimizer, epochs=4, steps_per_epoch=5, warmup_share=0.1)
+    schedule = warmup_cosine(optimizer, epochs=4, cases=14, batch_size=3, warmup_share=0.1)
     seen = []
     for step in range(20):
         if resumed and step == 9:
             state = optimizer.state_dict(), schedule.state_dict()
             optimizer = MuonAdamW(prior(), lr=0.02, adamw_lr=0.002)
-            schedule = warmup_cosine(optimizer, epochs=4, steps_per_epoch=5, warmup_share=0.1)
+            schedule = warmup_cosine(optimizer, epochs=4, cases=14, batch_size=3, warmup_share=0.1)
             optimizer.load_state_dict(state[0])
             schedule.load_state_dict(state[1])
         seen.append(rates(optimizer))
@@ -91,7 +91,7 @@ def test_a_schedule_moves_both_rates_and_after_a_resume_too(resumed):
 
 def test_a_single_step_has_a_schedule_too():
     engine = SimpleNamespace(optimizer=MuonAdamW(prior()))
-    schedule = warmup_cosine(engine.optimizer, epochs=1, steps_per_epoch=1)
+    schedule = warmup_cosine(engine.optimizer, epochs=1, cases=1, batch_size=4)
     engine.optimizer.step()
     schedule.step()
     assert all(math.isfinite(rate) for rate in rates(engine.optimizer))

@@ -16,13 +16,13 @@ from monai_iltm.data.contamination import sha256
 from monai_iltm.data.documents import write_json
 from monai_iltm.data.images import write_image
 from monai_iltm.data.weights import save_in_one_step
-from monai_iltm.engines.prior import PriorObjective, PriorStep, encode_cases, load_start
-from monai_iltm.engines.scoring import UnclaimedCases, healing_step, pending_cases, run_cases
-from monai_iltm.engines.vqvae import ReconstructionLoss, codebook_use, vqvae_step
+from monai_iltm.engines.scoring import UnclaimedCases, pending_cases, run_cases
+from monai_iltm.engines.step import TrainStep, score_step
+from monai_iltm.engines.tokens import encode_cases, load_start
 from monai_iltm.errors import InputError
-from monai_iltm.inferers import KDEInferer
+from monai_iltm.inferers import KDEInferer, MapInferer, Scored
+from monai_iltm.losses import TokenLoss
 from monai_iltm.networks import VQVAE, LatentPrior, MaskedTransformer
-from monai_iltm.ops.spectral import amplitude_loss
 from monai_iltm.ops.tokens import pool_mask
 from monai_iltm.store import ResultFolder
 from monai_iltm.transforms import augmentation, preprocessing
@@ -43,40 +43,36 @@ def engine_of(network: nn.Module, **more) -> SimpleNamespace:
     return SimpleNamespace(network=network, optimizer=optimizer, amp=False, state=state, **more)
 
 
-# ---- stage 1 ----
+# ---- training ----
 
 
-def test_the_reconstruction_loss_is_the_sum_of_its_parts():
-    a, b = torch.rand(2, 1, 8, 8), torch.rand(2, 1, 8, 8)
-    mse = nn.functional.mse_loss(a, b)
-    assert ReconstructionLoss(0.0)(a, b) == mse
-    assert ReconstructionLoss(0.5)(a, b).item() == pytest.approx((mse + 0.5 * amplitude_loss(a, b)).item())
-    perceptual = ReconstructionLoss(0.0, nn.L1Loss(), 0.1)
-    assert perceptual(a, b).item() == pytest.approx((mse + 0.1 * (a - b).abs().mean()).item())
+class Distance(nn.Module):
+    """A loss with parts: how far a number is from what the batch and the generator say."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.number = nn.Parameter(torch.zeros(3))
+
+    def forward(self, batch: dict, generator: torch.Generator) -> dict:
+        far = (self.number - batch["image"].mean() - torch.rand(1, generator=generator)).square().sum()
+        return {"loss": far + 1, "far": far}
 
 
-@pytest.mark.parametrize("amp", [False, True])
-def test_steps_of_stage_1_lower_the_loss(amp):
-    torch.manual_seed(0)
-    engine = engine_of(VQVAE(2, 1, (8, 8), 1, num_embeddings=8, embedding_dim=4), loss_function=ReconstructionLoss())
-    engine.amp = amp
-    batch = {"image": torch.rand(4, 1, 16, 16)}
-    told = [vqvae_step(engine, batch) for _ in range(25)]
-    assert told[0].keys() == {"loss", "reconstruction", "commitment"}
-    assert told[0]["loss"] == pytest.approx(told[0]["reconstruction"] + told[0]["commitment"], rel=1e-5)
-    assert told[-1]["reconstruction"] < 0.8 * told[0]["reconstruction"]
+def test_a_step_moves_the_network_by_its_loss_and_tells_the_parts():
+    engine = engine_of(Distance())
+    told = TrainStep()(engine, {"image": torch.ones(2), "case": ["a", "b"]})
+    assert told["loss"] == pytest.approx(told["far"] + 1)
+    assert engine.network.number[0].item() == pytest.approx(1e-2)  # Adam's first step
 
 
-def test_code_use_by_hand():
-    network = VQVAE(2, 1, (4,), 1, num_embeddings=4, embedding_dim=2)
-    engine, codebook = SimpleNamespace(network=network), network.codebook
-    codebook.embedding.weight.data = torch.tensor([[3.0, 1.0], [3.0, -1.0], [0.0, 0.0], [0.0, 0.0]])
-    codebook.ema_cluster_size.copy_(torch.tensor([1.0, 1.0, 0.0, 0.0]))
-    spread = pytest.approx(0.1**0.5)  # about (3, 0), at distances of 1; from 0 of the root of 10
-    assert codebook_use(engine) == {"perplexity": pytest.approx(2.0), "codes_in_use": 2, "code_spread": spread}
-    codebook.ema_cluster_size.fill_(3.0)
-    codebook.embedding.weight.fill_(7.0)
-    assert codebook_use(engine) == {"perplexity": pytest.approx(4.0), "codes_in_use": 4, "code_spread": 0.0}
+def test_a_gradient_is_clipped_where_that_is_asked_for():
+    norms = []
+    for clip in (None, 0.5):
+        engine = engine_of(Distance())
+        TrainStep(clip=clip)(engine, {"image": torch.full((2,), 100.0)})
+        norms.append(engine.network.number.grad.norm().item())
+    assert norms[0] > 100
+    assert norms[1] == pytest.approx(0.5)
 
 
 # ---- stage 2 ----
@@ -163,13 +159,13 @@ def test_kept_tokens_are_not_encoded_again_and_masks_still_move_with_their_image
 @pytest.mark.parametrize("order", ["raster", "any"])
 def test_steps_of_stage_2_lower_the_loss(order):
     network = pair(order)
-    engine = engine_of(PriorObjective(network.transformer))
+    engine = engine_of(TokenLoss(network.transformer))
     tokens = torch.arange(16).remainder(8).expand(4, -1)
     batch = {"tokens": tokens, "suspect": torch.zeros_like(tokens, dtype=torch.bool)}
     losses = []
     for iteration in range(1, 41):
         engine.state.iteration = iteration
-        losses.append(PriorStep()(engine, batch)["loss"])
+        losses.append(TrainStep()(engine, batch)["loss"])
     assert sum(losses[-5:]) < 0.7 * sum(losses[:5])
     assert not any(p.grad is not None for p in network.vqvae.parameters())
 
@@ -180,10 +176,10 @@ def test_a_step_draws_by_seed_and_number_alone():
     batch = {"tokens": tokens, "suspect": torch.zeros_like(tokens, dtype=torch.bool)}
     losses = []
     for seed, iteration in ((0, 3), (0, 3), (0, 4), (1, 3)):
-        engine = engine_of(PriorObjective(pair().transformer))
+        engine = engine_of(TokenLoss(pair().transformer))
         engine.state.iteration = iteration
         torch.rand(iteration)  # whatever was drawn before
-        losses.append(PriorStep(seed)(engine, batch)["loss"])
+        losses.append(TrainStep(seed)(engine, batch)["loss"])
     assert losses[0] == losses[1]
     assert len(set(losses)) == 3
 
@@ -206,22 +202,49 @@ def test_a_prior_starts_from_stage_1_and_perhaps_from_an_earlier_round(tmp_path)
 # ---- stage 3 ----
 
 
-def test_a_scoring_step_returns_the_healing_and_its_sums():
-    network, inferer = pair(), KDEInferer(3, 2, alpha=0.5)
-    fired = []
-    engine = SimpleNamespace(
-        network=network, inferer=inferer, state=SimpleNamespace(device=CPU, output=None), fire_event=fired.append
-    )
-    image = torch.rand(3, 1, 16, 16)
-    out, healing = healing_step(engine, {"image": image}), inferer.heal(image, network)
-    assert torch.equal(out["pred"], healing.surprise)
-    assert torch.equal(out["healed"], healing.mean)
-    for i in range(3):
-        score = -healing.log_p[i][healing.suspect[i]].sum().item()
-        assert out["token_score"][i].item() == pytest.approx(score, rel=1e-5)
-    assert out["suspect_share"].tolist() == pytest.approx(healing.suspect.double().mean(1).tolist())
-    assert len(fired) == 1
+def scorer_of(inferer: MapInferer, network: nn.Module | None = None) -> SimpleNamespace:
+    """What a scoring step reads of MONAI's evaluator, and the events that it fired."""
+    fired: list = []
+    state = SimpleNamespace(device=CPU, output=None)
+    return SimpleNamespace(network=network, inferer=inferer, state=state, fire_event=fired.append, fired=fired)
+
+
+def test_a_scoring_step_returns_all_that_the_inferer_says():
+    network, inferer, image = pair(), KDEInferer(3, 2, alpha=0.5), torch.rand(3, 1, 16, 16)
+    engine = scorer_of(inferer, network)
+    out, expected = score_step(engine, {"image": image}), inferer.score(image, network)
+    assert torch.equal(out["pred"], expected.surprise)
+    assert torch.equal(out["healed"], expected.pictures["healed"])
+    assert out["numbers"].keys() == expected.numbers.keys()
     assert engine.state.output is out
+    assert len(engine.fired) == 1
+
+
+class Told(MapInferer):
+    """Says what it was built with."""
+
+    def __init__(self, scored: Scored) -> None:
+        super().__init__()
+        self.scored, self.mask = scored, None
+
+    def score(self, images, network, mask=None) -> Scored:
+        self.mask = mask
+        return self.scored
+
+
+def test_a_scoring_step_hands_on_the_mask_as_it_is():
+    inferer = Told(Scored(torch.zeros(1, 1, 2, 2)))
+    score_step(scorer_of(inferer), {"image": torch.zeros(1, 1, 2, 2), "mask": torch.tensor([[[[0.0, 1.0], [2.0, 0]]]])})
+    assert inferer.mask.tolist() == [[[[False, True], [True, False]]]]
+
+
+@pytest.mark.parametrize("part", ["surprise", "healed", "score"])
+def test_what_is_not_finite_is_refused_by_its_case(part):
+    maps, healed, score = torch.zeros(2, 1, 2, 2), torch.zeros(2, 1, 2, 2), torch.zeros(2)
+    {"surprise": maps, "healed": healed, "score": score}[part][1] = torch.nan
+    engine = scorer_of(Told(Scored(maps, {"healed": healed}, {"score": score})))
+    with pytest.raises(InputError, match=r"^b: its map is not finite, .* lower"):
+        score_step(engine, {"image": torch.zeros(2, 1, 2, 2), "case": ["a", "b"]})
 
 
 def cases_in(folder: Path) -> list[dict[str, str]]:

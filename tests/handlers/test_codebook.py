@@ -6,8 +6,20 @@ import pytest
 import torch
 from ignite.engine import Engine, Events
 
-from monai_iltm.handlers import CodebookDecay, StartOverCollapsed
+from monai_iltm.handlers import CodebookDecay, CodebookUse, StartOverCollapsed
 from monai_iltm.networks import VQVAE
+
+
+def test_code_use_by_hand():
+    network = VQVAE(2, 1, (4,), 1, num_embeddings=4, embedding_dim=2)
+    use, codebook = CodebookUse(network), network.codebook
+    codebook.embedding.weight.data = torch.tensor([[3.0, 1.0], [3.0, -1.0], [0.0, 0.0], [0.0, 0.0]])
+    codebook.ema_cluster_size.copy_(torch.tensor([1.0, 1.0, 0.0, 0.0]))
+    spread = pytest.approx(0.1**0.5)  # about (3, 0), at distances of 1; from 0 of the root of 10
+    assert use(Engine(lambda *_: None)) == {"perplexity": pytest.approx(2.0), "codes_in_use": 2, "code_spread": spread}
+    codebook.ema_cluster_size.fill_(3.0)
+    codebook.embedding.weight.fill_(7.0)
+    assert use(Engine(lambda *_: None)) == {"perplexity": pytest.approx(4.0), "codes_in_use": 4, "code_spread": 0.0}
 
 
 def decays(epochs: int, *schedule: tuple[float, float]) -> list[float]:

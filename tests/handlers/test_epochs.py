@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from itertools import count
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -66,7 +67,8 @@ def draws(seed: int, epochs: range, transform=None) -> list[tuple]:
     """What sampler, global generator and transform give in each of these epochs."""
     sampler, seen = GlobalBatches(7, 3), []
     engine = Engine(lambda *_: None)
-    EpochSeed(seed, sampler, transform).attach(engine)
+    engine.data_loader = SimpleNamespace(batch_sampler=sampler, dataset=SimpleNamespace(transform=transform))
+    EpochSeed(seed).attach(engine)
 
     @engine.on(Events.EPOCH_COMPLETED)
     def note(_: Engine) -> None:

@@ -43,8 +43,8 @@ def scored(tmp_path, end: str, size: tuple[int, ...], channels: int, threshold: 
     (batch,) = DataLoader(Dataset(cases, transform), batch_size=2)
     pred = torch.zeros(2, 1, *grid)
     pred[:, :, : grid[0] // 2] = 1.0
-    result = {"pred": pred, "healed": batch["image"].as_tensor(), "token_score": torch.tensor([1.5, 2.5])}
-    result |= {"suspect_share": torch.tensor([0.25, 0.5]), "code_counts": torch.tensor([[1, 2], [3, 4]])}
+    numbers = {"score": torch.tensor([1.5, 2.5]), "counts": torch.tensor([[1, 2], [3, 4]])}
+    result = {"pred": pred, "healed": batch["image"].as_tensor(), "numbers": numbers}
     items = decollate_batch(batch)
     back = Compose([ToImageGridd(["pred", "healed"], transform), AnomalyMaskd(threshold)])
     output = [back({**item, **one}) for item, one in zip(items, decollate_batch(result), strict=True)]
@@ -88,15 +88,12 @@ def test_the_record_holds_numbers_and_is_written_last(tmp_path, monkeypatch):
 
 
 def test_numbers_of_any_kind_come_into_the_record(tmp_path):
-    numbers = ("token_score", "code_counts")
-    results = save(scored(tmp_path, ".png", (5, 7), 1), tmp_path / "out", numbers=numbers)
+    results = save(scored(tmp_path, ".png", (5, 7), 1), tmp_path / "out")
     record = read_json(results.record("b"))
     assert record.pop("seconds") >= 0
     assert record.pop("image") == sha256(tmp_path / "b.png")
     assert all(record.pop(name) >= 0 for name in ("lowest", "mean", "highest"))  # of the image's intensities
-    assert record == {"token_score": 2.5, "code_counts": [3, 4]}
-    usual = save(scored(tmp_path, ".png", (5, 7), 1), tmp_path / "usual")
-    assert read_json(usual.record("a.v1"))["suspect_share"] == 0.25
+    assert record == {"numbers": {"score": 2.5, "counts": [3, 4]}}
 
 
 def test_only_the_kinds_asked_for_are_written(tmp_path):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -29,7 +30,7 @@ def train(folder: Path, kill: tuple[Events, int] | None = None) -> tuple[dict, l
     torch.manual_seed(0)
     network = MaskedTransformer(8, (2, 3), width=8, depth=1, heads=2, order="any", dropout=0.2)
     optimizer = MuonAdamW(network)
-    scheduler = warmup_cosine(optimizer, EPOCHS, STEPS)
+    scheduler = warmup_cosine(optimizer, EPOCHS, cases=STEPS, batch_size=1)
     rates = []
 
     def step(engine: Engine, batch: torch.Tensor) -> dict:
@@ -43,7 +44,8 @@ def train(folder: Path, kill: tuple[Events, int] | None = None) -> tuple[dict, l
         return {"loss": loss.item()}
 
     engine = Engine(step)
-    EpochSeed(5, NoSampler()).attach(engine)
+    engine.data_loader = SimpleNamespace(batch_sampler=NoSampler(), dataset=None)
+    EpochSeed(5).attach(engine)
     objects = {"network": network, "optimizer": optimizer, "scheduler": scheduler}
     ResumableTraining(folder / "model.pt", network, objects).attach(engine)
     if kill is not None:

@@ -284,3 +284,14 @@ def test_numbers_below_one_are_refused_at_once(name):
 def test_another_size_is_refused_with_both_sizes(pair):
     with pytest.raises(ValueError, match=r"\(16, 16\), found \(16, 12\)"):
         inferer_of()(torch.rand(1, 1, 16, 12), pair())
+
+
+def test_a_score_tells_what_healing_led_to(pair):
+    net, inferer = pair(), inferer_of()
+    scored, healing = inferer.score(images_for(net), net), inferer.heal(images_for(net), net)
+    assert torch.equal(scored.surprise, healing.surprise)
+    assert torch.equal(scored.pictures["healed"], healing.mean)
+    for i in range(3):
+        score = -healing.log_p[i][healing.suspect[i]].sum().item()
+        assert scored.numbers["image_score_tokens"][i].item() == pytest.approx(score, rel=1e-5)
+    assert scored.numbers["suspect_share"].tolist() == pytest.approx(healing.suspect.double().mean(1).tolist())

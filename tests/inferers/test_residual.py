@@ -18,3 +18,13 @@ def test_the_map_is_what_the_reconstruction_misses(pair):
 def test_it_is_zero_where_the_reconstruction_is_perfect():
     images = torch.rand(1, 1, 8, 8, 8)
     assert not ResidualInferer()(images, torch.nn.Identity()).any()
+
+
+def test_numbers_by_hand():
+    """Off by 0.1 everywhere: an MSE of 0.01, which is 20 dB; a perfect copy has 100 dB."""
+    images = torch.stack([torch.full((1, 4, 4), 0.2), torch.zeros(1, 4, 4)])
+    scored = ResidualInferer().score(images, lambda x: torch.where(x > 0, x - 0.1, x))
+    expected = {"mse": [0.01, 0.0], "mae": [0.1, 0.0], "psnr": [20.0, 100.0]}
+    for name, values in expected.items():
+        torch.testing.assert_close(scored.numbers[name], torch.tensor(values))
+    torch.testing.assert_close(scored.pictures["reconstruction"][0], torch.full((1, 4, 4), 0.1))
