@@ -19,7 +19,10 @@ from monai_iltm import __version__, resources
 from monai_iltm import report as pages
 from monai_iltm.data.cases import TRUTH_RULE
 from monai_iltm.data.documents import write_json
+from monai_iltm.data.errors import InputError, shown
 from monai_iltm.data.layouts import renewed_cases
+from monai_iltm.data.phantom2d import write_phantom2d
+from monai_iltm.data.phantom3d import write_phantom3d
 from monai_iltm.data.prepare import Prepared
 from monai_iltm.data.prepare import prepare as prepare_folder
 from monai_iltm.data.problems import format_problems
@@ -28,9 +31,6 @@ from monai_iltm.engines.door import require_writable, tell_plainly
 from monai_iltm.engines.overrides import as_config, as_word, check_ids, check_names, load_configs
 from monai_iltm.engines.rules import FLAG_THRESHOLDS, MASK_RULES
 from monai_iltm.engines.settings import EXPRESSIONS, Kind, kind_like, read_word, require_all
-from monai_iltm.errors import InputError, shown
-from monai_iltm.phantoms.phantom2d import write_phantom2d
-from monai_iltm.phantoms.phantom3d import write_phantom3d
 
 PATHS = ("bundle_root", "dataset_dir", "output_dir")
 OTHER_NAMES = {"tracking": "train::handlers::0::address"}  # `tracking` is an option of MONAI's own command

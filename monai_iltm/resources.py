@@ -6,7 +6,7 @@ import os
 from importlib.resources import files
 from pathlib import Path
 
-from monai_iltm.errors import InputError
+from monai_iltm.data.errors import InputError
 
 
 def home() -> Path:

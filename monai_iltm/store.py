@@ -12,9 +12,9 @@ from monai.config import PathLike
 
 from monai_iltm.data.contamination import sha256
 from monai_iltm.data.documents import write_json
+from monai_iltm.data.errors import InputError
 from monai_iltm.data.images import is_volume
 from monai_iltm.data.records import read_record, require_same
-from monai_iltm.errors import InputError
 
 MAP_SUFFIXES, MASK_SUFFIXES = (".nii.gz", ".tif"), (".nii.gz", ".png")
 

@@ -27,8 +27,8 @@ from bench_inputs import HOME, SEED
 from bench_measure import measure
 
 from monai_iltm.data.documents import read_json, write_json
+from monai_iltm.data.errors import InputError
 from monai_iltm.engines.door import tell_plainly
-from monai_iltm.errors import InputError
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt

@@ -19,14 +19,14 @@ from bench_memory import pair, shown
 from bench_rank import CPU, timed, trainer
 
 from monai_iltm.data.documents import read_json, write_json
+from monai_iltm.data.errors import InputError
 from monai_iltm.data.images import read_image
+from monai_iltm.data.phantom2d import write_phantom2d
 from monai_iltm.data.weights import save_in_one_step
 from monai_iltm.engines.optimiser import MuonAdamW
 from monai_iltm.engines.step import TrainStep
-from monai_iltm.errors import InputError
 from monai_iltm.losses import TokenLoss
 from monai_iltm.ops.likelihood import p_value
-from monai_iltm.phantoms.phantom2d import write_phantom2d
 from monai_iltm.store import ResultFolder
 from monai_iltm.transforms import preprocessing
 

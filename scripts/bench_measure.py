@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from monai_iltm.data.errors import InputError
 from monai_iltm.engines.footprint import resident_bytes
-from monai_iltm.errors import InputError
 
 Run = Callable[[], Any]
 

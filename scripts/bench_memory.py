@@ -17,11 +17,11 @@ from bench_measure import Step
 from bench_steps import named
 from monai.transforms import Compose
 
+from monai_iltm.data.phantom3d import write_phantom3d
 from monai_iltm.engines import memory as planner
 from monai_iltm.inferers import KDEInferer
 from monai_iltm.networks import LatentPrior
 from monai_iltm.ops.likelihood import p_value
-from monai_iltm.phantoms.phantom3d import write_phantom3d
 from monai_iltm.transforms import ToImageGridd, preprocessing
 
 KEPT_GIB = 1.0

@@ -18,11 +18,11 @@ import numpy as np
 from scipy.ndimage import binary_erosion, gaussian_filter, label
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from monai_iltm.phantoms.anatomy3d import ORGANS
-from monai_iltm.phantoms.frame3d import FIELD
-from monai_iltm.phantoms.phantom2d import phantom2d_slice
-from monai_iltm.phantoms.phantom3d import phantom3d_organs, phantom3d_volume
-from monai_iltm.phantoms.writing import case_generator, planned_cases
+from monai_iltm.data.phantom2d import phantom2d_slice
+from monai_iltm.data.phantom3d import phantom3d_organs, phantom3d_volume
+from monai_iltm.data.phantom3d_anatomy import ORGANS
+from monai_iltm.data.phantom3d_frame import FIELD
+from monai_iltm.data.phantom_io import case_generator, planned_cases
 
 DATA = Path(os.environ.get("ILTM_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 PATIENTS, FINE = 24, (96, 72, 192)  # about 4.7 mm voxels, as the real scan has

@@ -10,8 +10,8 @@ from pathlib import Path
 import fire
 
 from monai_iltm.__main__ import run, status
+from monai_iltm.data.phantom2d import write_phantom2d
 from monai_iltm.engines.door import tell_plainly
-from monai_iltm.phantoms.phantom2d import write_phantom2d
 from monai_iltm.store import RunFolder
 
 HOME = Path(__file__).resolve().parents[1]

@@ -19,9 +19,9 @@ from typing import Any
 import fire
 
 from monai_iltm.data.documents import read_json
+from monai_iltm.data.errors import InputError
+from monai_iltm.data.phantom2d import write_phantom2d
 from monai_iltm.engines.door import tell_plainly
-from monai_iltm.errors import InputError
-from monai_iltm.phantoms.phantom2d import write_phantom2d
 from monai_iltm.store import RunFolder
 
 RUNS = Path(__file__).resolve().parents[1] / "runs" / "repeat"

@@ -20,10 +20,10 @@ from demo import UNSEEN
 
 from monai_iltm.__main__ import preset_files, shown_command
 from monai_iltm.data.documents import read_csv, read_json, write_json
+from monai_iltm.data.errors import InputError
+from monai_iltm.data.phantom2d import write_phantom2d
+from monai_iltm.data.phantom3d import write_phantom3d
 from monai_iltm.engines.door import tell_plainly
-from monai_iltm.errors import InputError
-from monai_iltm.phantoms.phantom2d import write_phantom2d
-from monai_iltm.phantoms.phantom3d import write_phantom3d
 from monai_iltm.store import ResultFolder, RunFolder
 
 HOME = Path(__file__).resolve().parents[1]

@@ -14,24 +14,22 @@ PROJECT = Path(__file__).resolve().parents[1]
 PACKAGE = "monai_iltm"
 MAX_LINES, MAX_FUNCTION_LINES = 250, 50
 
-GROUND = {"errors", "ending", "distributed"}  # what every room above the mathematics may stand on
+GROUND = {"ending", "distributed"}  # what every room above the mathematics may stand on
 BESIDE = GROUND | {"ops", "data", "transforms", "metrics", "store"}  # below engines, without knowing a network
 BELOW_ENGINES = BESIDE | {"networks", "losses", "inferers"}
 MAY_KNOW = {
-    "errors": set(),
-    "ending": {"errors"},
-    "distributed": {"errors", "ending"},
+    "ending": set(),
+    "distributed": {"ending"},
     "ops": set(),
     "networks": {"ops"},
     "losses": GROUND | {"ops", "networks"},
     "inferers": {"ops", "networks"},
     **{room: BESIDE for room in ("data", "transforms", "metrics", "store")},
-    "phantoms": {"errors", "data"},
     "engines": BELOW_ENGINES | {"handlers"},
     "handlers": BELOW_ENGINES | {"engines", "report"},  # a handler writes the report after a round
-    "report": {"errors", "data", "metrics", "store"},  # reads run folders, computes nothing of the method
-    "resources": {"errors", "data"},  # where the bundles lie
-    "__main__": BELOW_ENGINES | {"engines", "handlers", "phantoms", "report", "resources"},
+    "report": {"data", "metrics", "store"},  # reads run folders, computes nothing of the method
+    "resources": {"data"},  # where the bundles lie
+    "__main__": BELOW_ENGINES | {"engines", "handlers", "report", "resources"},
     "__init__": set(),
 }
 OUTSIDE = {"ops": {"torch", "numpy", "numba"}, "networks": {"torch", "monai"}}  # the other rooms may take any

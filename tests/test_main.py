@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from monai_iltm import __main__ as cli
+from monai_iltm.data.errors import InputError
 from monai_iltm.data.images import write_image
-from monai_iltm.errors import InputError
 
 PATIENCE = 300
 

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from monai_iltm import __version__, resources
-from monai_iltm.errors import InputError
+from monai_iltm.data.errors import InputError
 
 PROJECT = Path(__file__).resolve().parents[1]
 PATIENCE = 600

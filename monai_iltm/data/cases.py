@@ -11,10 +11,10 @@ from monai.data import CacheDataset, Dataset
 from monai.transforms import Compose, EnsureTyped, SelectItemsd
 
 from monai_iltm.data.checks import require_sound
+from monai_iltm.data.errors import InputError, shown
 from monai_iltm.data.layouts import folder_cases, manifest_cases
 from monai_iltm.data.lists import SPLITS, read_lists
 from monai_iltm.data.tree import require_folder
-from monai_iltm.errors import InputError, shown
 
 TRUTH_RULE = ("label_threshold", "label_ignore")
 

@@ -11,13 +11,13 @@ from typing import NamedTuple
 
 from monai.config import PathLike
 
+from monai_iltm.data.errors import InputError
 from monai_iltm.data.files import FileReport, Finding, grid_difference
 from monai_iltm.data.id_checks import Place, id_problems
 from monai_iltm.data.limits import Limits, image_findings
 from monai_iltm.data.lookalikes import maps_among_images
 from monai_iltm.data.problems import Problem, format_problems, shown_path
 from monai_iltm.data.readings import Reading, grouped_notes, inspect_all, readings
-from monai_iltm.errors import InputError
 
 Reports = Mapping[Reading, FileReport]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from monai_iltm.errors import InputError, shown
+from monai_iltm.data.errors import InputError, shown
 
 GIB = 1024**3
 MOST_BYTES = 2 * GIB  # a whole body of 512 x 512 x 800 voxels in float64 takes 1.6 GiB

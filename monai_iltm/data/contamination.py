@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from monai.config import PathLike
 
-from monai_iltm.errors import InputError
+from monai_iltm.data.errors import InputError
 
 
 def contaminate(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from monai_iltm.data.errors import InputError, shown
 from monai_iltm.data.names import case_id
-from monai_iltm.errors import InputError, shown
 
 TRAINING, TESTING = "imagesTr", "imagesTs"
 CHANNEL = re.compile(r"_\d{4}$")  # nnU-Net's, at the end of an image's name and not of its label's

@@ -11,8 +11,8 @@ from typing import Any, TextIO
 
 from monai.config import PathLike
 
+from monai_iltm.data.errors import InputError, shown
 from monai_iltm.data.one_step import in_one_step
-from monai_iltm.errors import InputError, shown
 
 # The longer marks first: UTF-32's little-endian mark begins with UTF-16's.
 BYTE_ORDER_MARKS = {

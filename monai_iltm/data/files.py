@@ -10,13 +10,13 @@ import numpy as np
 from nibabel.nifti1 import Nifti1Header
 
 from monai_iltm.data.claims import MOST_BYTES
+from monai_iltm.data.errors import InputError, shown
 from monai_iltm.data.grids import Grid, grids_apart, voxel_size
 from monai_iltm.data.headers import geometry_notes, spacing_findings
 from monai_iltm.data.images import is_volume, read_image
 from monai_iltm.data.orientations import UPRIGHT
 from monai_iltm.data.truth import read_mask
 from monai_iltm.data.volumes import read_header
-from monai_iltm.errors import InputError, shown
 
 Finding = tuple[str, str]  # (what is wrong, what was found)
 FLOAT32_MAX = float(np.finfo(np.float32).max)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from monai_iltm.errors import InputError
+from monai_iltm.data.errors import InputError
 
 TOLERANCE = 0.1  # of a voxel: headers hold rounded numbers
 Grid = tuple[tuple[int, ...], np.ndarray | None]  # (shape [*S] without channels, affine f64 [4, 4] to mm or None)

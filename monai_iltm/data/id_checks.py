@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from monai_iltm.data.errors import shown
 from monai_iltm.data.names import id_finding, same_file
 from monai_iltm.data.problems import Problem, shown_path
-from monai_iltm.errors import shown
 
 Place = tuple[str, int]  # (list, index in it)
 

@@ -14,6 +14,7 @@ from nibabel.nifti1 import Nifti1Header
 from PIL import Image
 
 from monai_iltm.data.claims import MOST_BYTES
+from monai_iltm.data.errors import InputError, shown
 from monai_iltm.data.grids import Grid
 from monai_iltm.data.headers import image_shape, mm_affine
 from monai_iltm.data.one_step import in_one_step
@@ -21,7 +22,6 @@ from monai_iltm.data.orientations import TAG, UPRIGHT, stored
 from monai_iltm.data.pictures import Picture, picture_grid, read_picture
 from monai_iltm.data.tiffs import read_tiff, tiff_grid, write_tiff
 from monai_iltm.data.volumes import read_header, read_volume, write_volume
-from monai_iltm.errors import InputError, shown
 
 VOLUME_SUFFIXES = (".nii.gz", ".nii")
 TIFF_SUFFIXES = (".tif", ".tiff")

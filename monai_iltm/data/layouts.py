@@ -16,6 +16,7 @@ from monai.config import PathLike
 
 from monai_iltm.data.contamination import contaminate
 from monai_iltm.data.decathlon import TESTING, TRAINING, decathlon_cases, is_decathlon
+from monai_iltm.data.errors import InputError, shown
 from monai_iltm.data.images import read_image, stem
 from monai_iltm.data.lists import read_lists
 from monai_iltm.data.manifest import manifest_entries
@@ -23,7 +24,6 @@ from monai_iltm.data.names import case_id
 from monai_iltm.data.pairs import is_truth, pair_with_truth
 from monai_iltm.data.tree import Survey, image_files, require_folder, survey
 from monai_iltm.data.unread import unread_kinds, unread_words
-from monai_iltm.errors import InputError, shown
 
 NORMAL_FOLDERS = ("good", "normal", "healthy")
 

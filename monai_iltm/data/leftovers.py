@@ -8,13 +8,13 @@ from collections.abc import Iterator, Sized
 from dataclasses import dataclass
 from pathlib import Path
 
+from monai_iltm.data.errors import InputError, some_names
 from monai_iltm.data.layouts import named_cases
 from monai_iltm.data.names import is_shortened
 from monai_iltm.data.pairs import Unpaired, is_truth, truth_folder, unpaired
 from monai_iltm.data.problems import Problem
 from monai_iltm.data.tree import Survey, survey
 from monai_iltm.data.unread import unread_kinds, unread_words
-from monai_iltm.errors import InputError, some_names
 
 STATED = ("manifest.csv", "datalist.json")  # files that state the pairs: names mean nothing beside them
 FILE_KEYS = ("image", "label", "lock_normal", "lock_anomalous")

@@ -10,9 +10,9 @@ from typing import Any
 from monai.config import PathLike
 
 from monai_iltm.data.documents import read_json
+from monai_iltm.data.errors import InputError, shown
 from monai_iltm.data.images import IMAGE_SUFFIXES, suffix
 from monai_iltm.data.names import case_id
-from monai_iltm.errors import InputError, shown
 
 SPLITS = ("training", "testing", "testing_apart", "clean")
 ALIASES = {"train": "training", "test": "testing"}  # as the Decathlon's lists are called

@@ -10,8 +10,8 @@ import sys
 import time
 from pathlib import Path
 
+from monai_iltm.data.errors import InputError
 from monai_iltm.data.one_step import PathLike, sweep
-from monai_iltm.errors import InputError
 
 try:
     import fcntl

@@ -8,10 +8,10 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from monai_iltm.data.errors import InputError
 from monai_iltm.data.files import FileReport
 from monai_iltm.data.images import read_image, suffix
 from monai_iltm.data.problems import Problem
-from monai_iltm.errors import InputError
 
 MAX_VALUES = 32  # classes of a label map; a picture of so few grey values is no picture
 MAX_LABEL = 255

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from monai_iltm.data.documents import read_text
+from monai_iltm.data.errors import InputError, shown
 from monai_iltm.data.names import case_id
-from monai_iltm.errors import InputError, shown
 
 COLUMNS = ("path", "label", "mask_path", "split", "kind")
 SPLITS = {"train-pool": "training", "test": "testing", "train-clean": "clean"}

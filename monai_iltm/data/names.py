@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import unicodedata
 
+from monai_iltm.data.errors import shown
 from monai_iltm.data.images import suffix
-from monai_iltm.errors import shown
 
 # File systems hold names of 255 bytes; results add endings of up to some forty, such as `_reconstruction.nii.gz`.
 MAX_BYTES = 200

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from monai_iltm.errors import InputError
+from monai_iltm.data.errors import InputError
 
 PREFIX = ".part-"
 PathLike = str | os.PathLike  # as MONAI names it; whoever waits for a lock need not wait for MONAI first

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import PurePosixPath
 
+from monai_iltm.data.errors import InputError, shown
 from monai_iltm.data.images import stem
 from monai_iltm.data.names import case_id
-from monai_iltm.errors import InputError, shown
 
 CACHED = 2**14  # folders; a set has many more files than folders
 BESIDE_ITS_IMAGE = ""  # in the place of folders inside a folder of truth, where there is none

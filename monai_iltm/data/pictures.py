@@ -15,8 +15,8 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
 from monai_iltm.data.claims import require_room
+from monai_iltm.data.errors import InputError, shown
 from monai_iltm.data.orientations import TAG, orientation_of, upright, upright_shape
-from monai_iltm.errors import InputError, shown
 
 PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 OTHER_KINDS = {

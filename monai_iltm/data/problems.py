@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
-from monai_iltm.errors import shown
+from monai_iltm.data.errors import shown
 
 
 @dataclass(frozen=True)

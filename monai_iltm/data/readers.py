@@ -11,9 +11,9 @@ from monai.data import ImageReader
 from monai.utils import MetaKeys, SpaceKeys, ensure_tuple
 
 from monai_iltm.data.claims import MOST_BYTES
+from monai_iltm.data.errors import InputError, shown
 from monai_iltm.data.grids import grids_apart
 from monai_iltm.data.images import IMAGE_SUFFIXES, ImageFile, read_image, suffix
-from monai_iltm.errors import InputError, shown
 
 
 class ImageFileReader(ImageReader):

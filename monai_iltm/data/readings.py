@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 import nibabel as nib
 
+from monai_iltm.data.errors import shown
 from monai_iltm.data.files import FileReport, inspect_file, inspect_mask
 from monai_iltm.data.problems import shown_path
-from monai_iltm.errors import shown
 
 TRUTH_KEYS = ("label", "mask", "lock_normal", "lock_anomalous")
 

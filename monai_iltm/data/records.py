@@ -9,7 +9,7 @@ from typing import Any
 from monai.config import PathLike
 
 from monai_iltm.data.documents import read_csv, read_json
-from monai_iltm.errors import InputError
+from monai_iltm.data.errors import InputError
 
 Kind = type | tuple[type, ...]
 

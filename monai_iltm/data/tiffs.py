@@ -16,9 +16,9 @@ from PIL.TiffImagePlugin import TiffImageFile
 from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC, TiffFile
 
 from monai_iltm.data.claims import require_room
+from monai_iltm.data.errors import InputError, shown
 from monai_iltm.data.orientations import TAG, orientation_of, upright, upright_shape
 from monai_iltm.data.pictures import Picture, from_pillow
-from monai_iltm.errors import InputError, shown
 
 BASE_SAMPLES = {PHOTOMETRIC.MINISWHITE: 1, PHOTOMETRIC.MINISBLACK: 1, PHOTOMETRIC.RGB: 3, PHOTOMETRIC.PALETTE: 1}
 CONVERTED = {PHOTOMETRIC.SEPARATED: "CMYK", PHOTOMETRIC.YCBCR: "YCbCr", PHOTOMETRIC.CIELAB: "CIELab"}  # to RGB

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from monai.config import PathLike
 
+from monai_iltm.data.errors import InputError, shown
 from monai_iltm.data.foreign import is_system_file, is_system_folder, own_parts, own_work
 from monai_iltm.data.images import IMAGE_SUFFIXES, suffix
-from monai_iltm.errors import InputError, shown
 
 TEXTS = (".csv", ".json", ".md", ".txt")  # what may lie beside images
 

@@ -9,11 +9,11 @@ from monai.config import PathLike
 from nibabel.nifti1 import Nifti1Header
 
 from monai_iltm.data.claims import MOST_BYTES
+from monai_iltm.data.errors import InputError, shown
 from monai_iltm.data.grids import Grid
 from monai_iltm.data.images import decode_picture, is_volume, read_image
 from monai_iltm.data.orientations import UPRIGHT
 from monai_iltm.data.pictures import Picture
-from monai_iltm.errors import InputError, shown
 
 SHOWN_VALUES = 5
 SAMPLE = 1_000_000  # values that a message's are found among

@@ -12,8 +12,8 @@ import numpy as np
 from nibabel.nifti1 import Nifti1Header, Nifti1Image
 
 from monai_iltm.data.claims import require_room
+from monai_iltm.data.errors import InputError, shown
 from monai_iltm.data.headers import LONGEST_HEADER, image_shape, parse_header, placed_like
-from monai_iltm.errors import InputError, shown
 
 SLAB = 1 << 20  # values scaled, bytes passed over at a time
 FLOAT32_MAX = float(np.finfo(np.float32).max)

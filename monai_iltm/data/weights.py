@@ -11,8 +11,8 @@ import torch
 from monai.config import PathLike
 from torch import Tensor, nn
 
+from monai_iltm.data.errors import InputError
 from monai_iltm.data.one_step import in_one_step
-from monai_iltm.errors import InputError
 
 
 def load_weights(network: nn.Module, path: PathLike) -> None:

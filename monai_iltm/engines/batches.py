@@ -8,7 +8,7 @@ import ignite.distributed as idist
 import torch
 from torch.utils.data import Sampler
 
-from monai_iltm.errors import InputError
+from monai_iltm.data.errors import InputError
 
 
 def require_shares(batch_size: int, processes: int, name: str = "the batch size") -> None:

@@ -16,11 +16,11 @@ from monai_iltm.data.cases import read_datalist, with_truth_rule
 from monai_iltm.data.checks import require_sound
 from monai_iltm.data.contamination import sha256
 from monai_iltm.data.documents import write_csv, write_json
+from monai_iltm.data.errors import InputError
 from monai_iltm.data.leftovers import door_notes
 from monai_iltm.data.records import read_cases
 from monai_iltm.distributed import barrier, is_main
 from monai_iltm.engines.door import require_writable
-from monai_iltm.errors import InputError
 from monai_iltm.store import RunFolder, open_run
 
 SPLITS = ("training", "testing", "testing_apart")  # what the results rest on

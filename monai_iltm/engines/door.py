@@ -12,12 +12,12 @@ from types import TracebackType
 
 from monai.config import PathLike
 
+from monai_iltm.data.errors import InputError
 from monai_iltm.data.lock import hold_folder
 from monai_iltm.data.tree import require_folder
 from monai_iltm.distributed import barrier, have_met, is_main
 from monai_iltm.ending import end_stopped, stop_plainly
 from monai_iltm.engines.overrides import check_overrides
-from monai_iltm.errors import InputError
 
 # How the errors begin by which our networks and inferers refuse a setting.
 REFUSALS = ("MaskedTransformer: ", "LatentPrior: ", "token_grid: ", "KDEInferer: ", "flag: ")

@@ -9,9 +9,9 @@ from typing import Any
 
 from monai_iltm.data.contamination import sha256
 from monai_iltm.data.documents import write_json
+from monai_iltm.data.errors import InputError, some_names
 from monai_iltm.data.records import read_record
 from monai_iltm.distributed import barrier, gathered, is_main, own_share
-from monai_iltm.errors import InputError, some_names
 from monai_iltm.store import RoundFolder, RunFolder
 
 Cases = Sequence[Mapping[str, Any]]

@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 from monai_iltm.data.documents import read_json
+from monai_iltm.data.errors import InputError
 from monai_iltm.distributed import is_main, trainers
 from monai_iltm.engines.footprint import Line, free_bytes, line_of, resident_bytes
 from monai_iltm.engines.optimiser import MuonAdamW
 from monai_iltm.engines.rules import require_possible
 from monai_iltm.engines.step import TrainStep
-from monai_iltm.errors import InputError
 from monai_iltm.inferers.kde import MOST_AT_ONCE, MOST_HELD
 from monai_iltm.losses import VQVAELoss
 from monai_iltm.networks import VQVAE, LatentPrior, MaskedTransformer

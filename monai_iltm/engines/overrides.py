@@ -13,8 +13,8 @@ from typing import Any
 from fire.parser import DefaultParseValue
 from monai.bundle import ConfigParser
 
+from monai_iltm.data.errors import InputError
 from monai_iltm.engines.settings import EXPRESSIONS, KINDS, Text, require, require_all
-from monai_iltm.errors import InputError
 
 # What `python -m monai.bundle run` takes itself, beside the ids of a config.
 BUNDLE_OPTIONS = {"run_id", "init_id", "final_id", "meta_file", "config_file", "logging_file", "tracking", "args_file"}

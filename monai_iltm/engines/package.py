@@ -11,13 +11,13 @@ from monai.config import PathLike
 from torch import nn
 
 from monai_iltm.data.documents import read_json, write_json
+from monai_iltm.data.errors import InputError
 from monai_iltm.data.intensities import summary_of
 from monai_iltm.data.one_step import folder_beside
 from monai_iltm.data.weights import load_weights
 from monai_iltm.distributed import is_main
 from monai_iltm.engines.records import read_round, read_threshold
 from monai_iltm.engines.rules import FLAG_THRESHOLDS
-from monai_iltm.errors import InputError
 from monai_iltm.store import ResultFolder, RoundFolder, RunFolder
 
 

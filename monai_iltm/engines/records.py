@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from monai_iltm.data.errors import InputError
 from monai_iltm.data.records import read_record, read_rows
-from monai_iltm.errors import InputError
 from monai_iltm.store import RoundFolder
 
 NUMBER = (int, float)

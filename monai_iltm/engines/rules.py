@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from monai_iltm.data.errors import InputError
 from monai_iltm.distributed import trainers
 from monai_iltm.engines.batches import require_shares
 from monai_iltm.engines.masks import require_one_rule
 from monai_iltm.engines.settings import require_all
-from monai_iltm.errors import InputError
 from monai_iltm.handlers.convergence import SETTLED_OVERLAP
 from monai_iltm.inferers import KDEInferer
 

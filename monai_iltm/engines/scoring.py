@@ -20,12 +20,12 @@ from tqdm import tqdm
 
 from monai_iltm.data.contamination import sha256
 from monai_iltm.data.documents import write_csv, write_json
+from monai_iltm.data.errors import InputError
 from monai_iltm.data.images import read_image
 from monai_iltm.data.records import Kind, read_record
 from monai_iltm.data.weights import load_weights
 from monai_iltm.distributed import barrier, gathered, is_main, own_share
 from monai_iltm.engines.step import score_step
-from monai_iltm.errors import InputError
 from monai_iltm.inferers import MapInferer
 from monai_iltm.store import ResultFolder, RoundFolder
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from monai_iltm.errors import InputError
+from monai_iltm.data.errors import InputError
 
 YES, NO = ("true", "yes", "on"), ("false", "no", "off")
 EXPRESSIONS = ("$", "@", "%")  # how a text begins that MONAI evaluates, refers or reads from a file

@@ -13,9 +13,9 @@ import ignite.distributed as idist
 from monai.bundle import ConfigParser, ConfigWorkflow
 from monai.config import PathLike
 
+from monai_iltm.data.errors import InputError
 from monai_iltm.distributed import train, trainers
 from monai_iltm.engines.overrides import as_config
-from monai_iltm.errors import InputError
 from monai_iltm.store import RoundFolder, RunFolder
 
 

@@ -10,11 +10,12 @@ from monai.data import DataLoader, Dataset
 from monai.engines import SupervisedTrainer
 from monai.engines.utils import IterationEvents
 from monai.inferers import SimpleInferer
+from monai.utils import convert_to_tensor
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from monai_iltm.data.errors import InputError
 from monai_iltm.engines.batches import GlobalBatches
-from monai_iltm.errors import InputError
 from monai_iltm.handlers.finite import SCORING_ADVICE
 
 
@@ -87,8 +88,9 @@ def score_step(engine: Any, batch: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises InputError, with the case, where a result is not finite.
     """
-    image = batch["image"].to(engine.state.device)
-    mask = batch["mask"].to(engine.state.device) > 0 if "mask" in batch else None
+    device = engine.state.device
+    image = convert_to_tensor(batch["image"], track_meta=False, device=device)
+    mask = convert_to_tensor(batch["mask"], track_meta=False, device=device) > 0 if "mask" in batch else None
     scored = engine.inferer.score(image, engine.network, mask)
     for result in (scored.surprise, *scored.pictures.values(), *scored.numbers.values()):
         _require_finite(batch, result)

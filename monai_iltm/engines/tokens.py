@@ -14,9 +14,9 @@ from monai.utils import convert_to_tensor
 from torch import Tensor
 from tqdm import tqdm
 
+from monai_iltm.data.errors import InputError
 from monai_iltm.data.weights import load_weights, read_saved, save_in_one_step
 from monai_iltm.distributed import gathered, own_share
-from monai_iltm.errors import InputError
 from monai_iltm.handlers.epochs import draws_bars, redraw_seconds
 from monai_iltm.handlers.finite import advice
 from monai_iltm.inferers.kde import MOST_AT_ONCE
@@ -54,7 +54,6 @@ def encode_cases(
     if not len(cases):
         return []
     network = network.to(device).eval()
-    grid = network.transformer.grid
     entries = []
     own, hidden = own_share(list(cases)), not draws_bars()
     for case in tqdm(own, "encoding", unit="case", leave=False, disable=hidden, mininterval=redraw_seconds()):
@@ -66,16 +65,13 @@ def encode_cases(
             keys = ("image", "mask") if tokens is None else ("mask",)
             items = _variants(preprocessing(case), keys, name, augmentation, versions, seed)
         if tokens is None:
-            images = torch.stack([item["image"] for item in items])
-            several = max(1, MOST_AT_ONCE // images[0, 0].numel())
-            parts = [network.tokens(part.to(device)).cpu() for part in images.split(several)]
-            tokens = convert_to_tensor(torch.cat(parts), track_meta=False)
+            tokens = _encoded(network, torch.stack([item["image"] for item in items]), device)
             if path:
                 save_in_one_step(path, {"tokens": tokens.to(torch.uint16)})  # no codebook has 65,536 codes
         suspect = torch.zeros_like(tokens, dtype=torch.bool)
         if "mask" in items[0]:
             masks = torch.stack([item["mask"] for item in items])
-            suspect = pool_mask(masks > 0, grid, pool_mode, pool_cut).flatten(1)
+            suspect = pool_mask(masks > 0, network.transformer.grid, pool_mode, pool_cut).flatten(1)  # [B, L]
         entries.append([{"tokens": t, "suspect": s} for t, s in zip(tokens, suspect, strict=True)])
     cases_entries = gathered(entries)
     _require_alive(torch.stack([case[0]["tokens"] for case in cases_entries]))
@@ -104,6 +100,13 @@ def _require_alive(tokens: Tensor) -> None:
             f"the VQ-VAE has collapsed: {len(tokens)} images have the same token at {equal:.1%} of the positions; "
             f"another --seed or more --vqvae_epochs may help too; {advice(['vqvae_learning_rate'])}"
         )
+
+
+def _encoded(network: LatentPrior, images: Tensor, device: torch.device) -> Tensor:
+    """Tokens i64 [B, L] on the CPU of images f32 [B, C, *S], a few at a time."""
+    several = max(1, MOST_AT_ONCE // images[0, 0].numel())
+    parts = [network.tokens(part.to(device)).cpu() for part in images.split(several)]
+    return convert_to_tensor(torch.cat(parts), track_meta=False)
 
 
 def _stored(path: Path | None, network: LatentPrior, count: int) -> Tensor | None:

@@ -9,8 +9,8 @@ from typing import Any
 from ignite.engine import Engine, Events
 from torch import nn
 
+from monai_iltm.data.errors import InputError
 from monai_iltm.data.weights import not_finite
-from monai_iltm.errors import InputError
 
 
 class RequireFinite:

@@ -11,8 +11,8 @@ from ignite.engine import Engine, Events
 from monai.config import PathLike
 from torch import nn
 
+from monai_iltm.data.errors import InputError
 from monai_iltm.data.weights import read_saved, save_in_one_step
-from monai_iltm.errors import InputError
 
 
 class ResumableTraining:

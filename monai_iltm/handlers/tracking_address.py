@@ -15,7 +15,7 @@ from urllib.parse import SplitResult, urlsplit
 
 import ignite.distributed as idist
 
-from monai_iltm.errors import InputError
+from monai_iltm.data.errors import InputError
 
 SQLITE = "sqlite:///"
 SECONDS = 3.0  # that a server may take to answer; one that is there takes milliseconds

@@ -15,7 +15,7 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from monai_iltm.errors import InputError
+from monai_iltm.data.errors import InputError
 from monai_iltm.handlers.tracking_address import SECONDS, answers, sqlite_file, warn
 
 if TYPE_CHECKING:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from monai.utils import convert_to_tensor
 from torch import Tensor
 
 from monai_iltm.inferers.base import MapInferer, Scored
@@ -29,7 +28,6 @@ class LikelihoodInferer(MapInferer):
     def score(self, images: Tensor, network: LatentPrior, mask: Tensor | None = None) -> Scored:
         """Numbers: image_score_tokens, the sum of -log p over a case's trusted tokens in nats; nats_per_token, their
         mean (a prior that has learned nothing has log K); trusted_tokens; suspect_share in [0, 1]."""
-        images = convert_to_tensor(images, track_meta=False)
         prior = network.transformer
         tokens = network.tokens(images)  # [B, L]
         suspect = torch.zeros_like(tokens, dtype=torch.bool)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from monai.utils import convert_to_tensor
 from torch import Tensor
 
 from monai_iltm.inferers.base import MapInferer, Scored
@@ -20,7 +19,6 @@ class ResidualInferer(MapInferer):
     def score(self, images: Tensor, network: Any, mask: Tensor | None = None) -> Scored:
         """surprise: in units of intensity. Picture: reconstruction. Numbers: mse, mae and psnr (dB) of each image, on
         the model's grid."""
-        images = convert_to_tensor(images, track_meta=False)
         reconstruction = network(images)
         difference = images - reconstruction
         mse = difference.square().flatten(1).mean(1)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from monai_iltm.data.documents import read_csv, read_json
-from monai_iltm.errors import InputError
+from monai_iltm.data.errors import InputError
 from monai_iltm.store import RoundFolder, RunFolder
 
 BRACKETS = {"oracle": "Oracle masks", "clean": "Clean training"}

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from nibabel import orientations
 
+from monai_iltm.data.errors import InputError
 from monai_iltm.data.images import read_image
-from monai_iltm.errors import InputError
 from monai_iltm.report.story import Stage, Story
 
 Plane = Callable[[np.ndarray], np.ndarray]

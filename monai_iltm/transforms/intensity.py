@@ -11,7 +11,7 @@ from monai.transforms import MapTransform, ScaleIntensityRanged
 from monai.transforms.utils_pytorch_numpy_unification import percentile
 from monai.utils import convert_to_numpy
 
-from monai_iltm.errors import InputError
+from monai_iltm.data.errors import InputError
 from monai_iltm.transforms.refusing import case_name
 
 PERCENTILES = (0.5, 99.5)  # of an image's own intensities, where no range is stated

@@ -59,14 +59,18 @@ def preprocessing(
     if spacing is not None:
         modes = ["bilinear", *["nearest"] * len(masks)]
         steps.append(Spacingd(keys, spacing, mode=modes, padding_mode="border", allow_missing_keys=True))
-    if resize:
-        linear = {2: "bilinear", 3: "trilinear"}[spatial_dims]
-        modes = [linear, *["nearest-exact"] * len(masks)]  # "nearest" would move a mask by half a voxel
-        smooth = [True, *[False] * len(masks)]
-        steps.append(Resized(keys, image_size, mode=modes, anti_aliasing=smooth, allow_missing_keys=True))
-    else:
-        steps += [RequireFitd(image_size), SpatialPadd(keys, image_size, allow_missing_keys=True)]
-    return Compose(steps)
+    return Compose([*steps, *(_resized(keys, image_size) if resize else _padded(keys, image_size))])
+
+
+def _resized(keys: Sequence[str], image_size: Sequence[int]) -> list[Any]:
+    """The image, first among the keys, and masks interpolated to a size."""
+    linear, masks = {2: "bilinear", 3: "trilinear"}[len(image_size)], len(keys) - 1
+    modes = [linear, *["nearest-exact"] * masks]  # "nearest" would move a mask by half a voxel
+    return [Resized(keys, image_size, mode=modes, anti_aliasing=[True, *[False] * masks], allow_missing_keys=True)]
+
+
+def _padded(keys: Sequence[str], image_size: Sequence[int]) -> list[Any]:
+    return [RequireFitd(image_size), SpatialPadd(keys, image_size, allow_missing_keys=True)]
 
 
 class ToImageGridd(Invertd):

@@ -8,8 +8,8 @@ from typing import Any
 
 from monai.transforms import MapTransform
 
+from monai_iltm.data.errors import InputError, shown
 from monai_iltm.data.intensities import not_filled, out_of_range, unlike_training
-from monai_iltm.errors import InputError, shown
 
 logger = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from monai.bundle import ConfigParser, verify_metadata, verify_net_in_out
 
 from monai_iltm.data.contamination import sha256
 from monai_iltm.data.documents import read_json
-from monai_iltm.phantoms.phantom3d import write_phantom3d
+from monai_iltm.data.phantom3d import write_phantom3d
 
 pytestmark = pytest.mark.slow  # a whole run in 3D
 BUNDLES = Path(__file__).resolve().parents[2] / "bundles"

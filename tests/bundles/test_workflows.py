@@ -57,7 +57,8 @@ def test_masked_tokens_neither_count_nor_speak(run, weights, phantom, tmp_path):
     write_json(tmp_path / "changed.json", changed)
     told |= {"datalist": str(tmp_path / "changed.json"), "allow_outside": True}
     run(BUNDLES / "masked_transformer", "evaluate", output_dir=str(tmp_path / "b"), **told)
-    assert read_json(tmp_path / "b" / "metrics.json") == figures
+    again = read_json(tmp_path / "b" / "metrics.json")
+    assert all(again[name] == figures[name] for name in ("nats_per_token", "trusted_tokens", "cases"))
     touched = []
     for case in changed["testing"]:
         before, after = (read_image(tmp_path / out / f"{case['case']}_surprise.tif").array for out in "ab")

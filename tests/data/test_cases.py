@@ -8,8 +8,8 @@ import torch
 
 from monai_iltm.data.cases import image_dataset, load_cases, read_datalist, with_truth_rule
 from monai_iltm.data.documents import write_json
+from monai_iltm.data.errors import InputError
 from monai_iltm.data.images import write_image
-from monai_iltm.errors import InputError
 from monai_iltm.transforms import augmentation, preprocessing
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monai_iltm.data.contamination import contaminate, sha256
-from monai_iltm.errors import InputError
+from monai_iltm.data.errors import InputError
 
 
 @pytest.fixture

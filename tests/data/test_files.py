@@ -6,11 +6,11 @@ import pytest
 from monai.transforms import LoadImaged
 from PIL import Image
 
+from monai_iltm.data.errors import InputError
 from monai_iltm.data.files import grid_difference, inspect_file, inspect_mask
 from monai_iltm.data.grids import require_grid
 from monai_iltm.data.images import image_grid, write_image
 from monai_iltm.data.readers import ImageFileReader
-from monai_iltm.errors import InputError
 
 VALUES = np.random.default_rng(0).random((4, 5, 6)).astype(np.float32)
 QFORM, SFORM = np.diag([-2.0, -2, 3, 1]), np.diag([-2.0, -2, 3, 1])

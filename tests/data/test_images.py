@@ -11,9 +11,9 @@ import tifffile
 from monai.transforms import LoadImaged
 from PIL import Image
 
+from monai_iltm.data.errors import InputError
 from monai_iltm.data.images import map_suffix, mask_suffix, read_image, stem, suffix, write_image
 from monai_iltm.data.readers import ImageFileReader
-from monai_iltm.errors import InputError
 
 RNG = np.random.default_rng(0)
 COLOUR = RNG.integers(0, 256, (5, 7, 3), dtype=np.uint8)

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from monai_iltm.data.checks import check_cases
+from monai_iltm.data.errors import InputError
 from monai_iltm.data.images import write_image
 from monai_iltm.data.layouts import autopet_cases, folder_cases, manifest_cases, mvtec_cases
-from monai_iltm.errors import InputError
 
 
 def tree(root: Path, *paths: str) -> Path:

@@ -8,11 +8,11 @@ import pytest
 
 from monai_iltm.data.cases import load_cases, read_datalist
 from monai_iltm.data.documents import read_json, write_json
+from monai_iltm.data.errors import InputError
 from monai_iltm.data.images import write_image
 from monai_iltm.data.lists import read_lists
 from monai_iltm.data.prepare import image_limits, prepare
 from monai_iltm.engines.begin import begin_run
-from monai_iltm.errors import InputError
 
 ONE = {"case": "a", "image": "a.png"}
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from monai_iltm.data.errors import InputError
 from monai_iltm.data.lock import NAME, hold_folder, release_all
-from monai_iltm.errors import InputError
 
 HOLD = """
 import sys

@@ -7,10 +7,10 @@ import pytest
 
 from monai_iltm.data.cases import load_cases
 from monai_iltm.data.checks import require_sound
+from monai_iltm.data.errors import InputError
 from monai_iltm.data.images import write_image
 from monai_iltm.data.layouts import folder_cases
 from monai_iltm.data.prepare import prepare
-from monai_iltm.errors import InputError
 
 
 def image(seed: int, shape: tuple[int, ...]) -> np.ndarray:

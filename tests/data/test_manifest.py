@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from monai_iltm.data.errors import InputError
 from monai_iltm.data.manifest import manifest_entries
-from monai_iltm.errors import InputError
 
 HEAD = "path,label,mask_path,split,kind\n"
 ROWS = HEAD + "a.png,normal,,train-pool,fr\u00e9quent\nb.png,anomaly,m/b.png,test,dent\n"

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from monai_iltm.data.documents import write_json
+from monai_iltm.data.errors import InputError
 from monai_iltm.data.one_step import folder_beside, in_one_step, sweep
-from monai_iltm.errors import InputError
 
 WRITE_TOO_MUCH = """
 import sys, torch
 from monai_iltm.data.documents import write_json
-from monai_iltm.errors import InputError
+from monai_iltm.data.errors import InputError
 from monai_iltm.data.weights import save_in_one_step
 for write, path in ((write_json, sys.argv[1]), (save_in_one_step, sys.argv[2])):
     try:

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from monai_iltm.data.documents import write_json
+from monai_iltm.data.errors import InputError
 from monai_iltm.data.images import write_image
 from monai_iltm.data.layouts import autopet_cases, folder_cases, mvtec_cases
 from monai_iltm.data.pairs import is_truth, pair_with_truth, unpaired
 from monai_iltm.data.prepare import prepare
 from monai_iltm.engines.begin import begin_run
-from monai_iltm.errors import InputError
 
 
 def plant(root: Path, *paths: str) -> Path:

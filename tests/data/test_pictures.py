@@ -10,9 +10,9 @@ import pytest
 import tifffile
 from PIL import Image, ImageOps
 
+from monai_iltm.data.errors import InputError
 from monai_iltm.data.images import image_grid, read_image, write_image
 from monai_iltm.data.orientations import stored, upright
-from monai_iltm.errors import InputError
 
 RNG = np.random.default_rng(0)
 COLOUR = RNG.integers(0, 256, (5, 7, 3), dtype=np.uint8)

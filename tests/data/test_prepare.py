@@ -8,11 +8,11 @@ import pytest
 from PIL import Image
 
 from monai_iltm.data.checks import Problem, check_cases, format_problems, require_sound
+from monai_iltm.data.errors import InputError
 from monai_iltm.data.images import write_image
 from monai_iltm.data.layouts import folder_cases
 from monai_iltm.data.prepare import image_limits, prepare
 from monai_iltm.data.volumes import read_volume
-from monai_iltm.errors import InputError
 
 PIXDIM, SROW_X, SROW_Y = 76 + 4, 280, 296  # byte offsets of spacing and affine in a NIfTI-1 header
 AFFINE = np.diag([2.0, 2, 3, 1])

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from monai_iltm.data.errors import InputError
 from monai_iltm.data.records import read_cases, read_record, read_rows
-from monai_iltm.errors import InputError
 
 KINDS = {"tokens": int, "loss": (int, float)}
 

@@ -9,8 +9,8 @@ import pytest
 import tifffile
 from PIL import Image, ImageCms
 
+from monai_iltm.data.errors import InputError
 from monai_iltm.data.images import read_image, write_image
-from monai_iltm.errors import InputError
 
 RNG = np.random.default_rng(0)
 SMOOTH = np.add.outer(np.arange(40), np.arange(36)).astype(np.uint8)

@@ -8,12 +8,12 @@ import pytest
 
 from monai_iltm.data.cases import load_cases
 from monai_iltm.data.documents import write_csv, write_json
+from monai_iltm.data.errors import InputError
 from monai_iltm.data.images import write_image
 from monai_iltm.data.layouts import folder_cases
 from monai_iltm.data.prepare import prepare
 from monai_iltm.data.tree import survey
 from monai_iltm.engines.begin import begin_run
-from monai_iltm.errors import InputError
 from monai_iltm.store import ResultFolder, RunFolder
 
 DICOM = b"\0" * 128 + b"DICM" + b"\0" * 20

@@ -6,9 +6,9 @@ import pytest
 import tifffile
 from PIL import Image
 
+from monai_iltm.data.errors import InputError
 from monai_iltm.data.images import write_image
 from monai_iltm.data.truth import read_mask
-from monai_iltm.errors import InputError
 
 MARKED = np.zeros((12, 10), bool)
 MARKED[3:7, 2:9] = True

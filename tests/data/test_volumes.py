@@ -8,9 +8,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from monai_iltm.data.errors import InputError
 from monai_iltm.data.files import inspect_file
 from monai_iltm.data.images import image_grid, read_image, write_image
-from monai_iltm.errors import InputError
 
 RNG = np.random.default_rng(0)
 COUNTS = RNG.integers(-900, 900, (4, 5, 6)).astype(np.int16)

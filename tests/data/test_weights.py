@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
+from monai_iltm.data.errors import InputError
 from monai_iltm.data.weights import load_weights, save_in_one_step
-from monai_iltm.errors import InputError
 
 
 def network(width: int = 3, bias: bool = True) -> nn.Module:

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from monai.bundle import ConfigParser
 
+from monai_iltm.data.phantom2d import write_phantom2d
 from monai_iltm.engines.rounds import IterativeWorkflow
-from monai_iltm.phantoms.phantom2d import write_phantom2d
 
 BUNDLES = Path(__file__).resolve().parents[2] / "bundles"
 

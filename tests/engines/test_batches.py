@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from monai_iltm.data.errors import InputError
 from monai_iltm.engines.batches import GlobalBatches
 from monai_iltm.engines.rules import require_possible
-from monai_iltm.errors import InputError
 
 
 def global_batches(count: int, batch_size: int, world: int = 1, seed: int = 0, epoch: int = 1) -> list[list[list[int]]]:

@@ -8,9 +8,9 @@ import pytest
 
 from monai_iltm.data.cases import read_datalist
 from monai_iltm.data.documents import read_csv, read_json, write_json
+from monai_iltm.data.errors import InputError
 from monai_iltm.data.images import read_image, write_image
 from monai_iltm.engines.begin import FREE, begin_run
-from monai_iltm.errors import InputError
 
 SETTINGS = {"seed": 5, "num_codes": 16, "max_rounds": 2, "tolerance": 0.01, "dataset_dir": "x", "false_alarm": 0.02}
 

@@ -7,10 +7,10 @@ import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from monai_iltm.data.documents import read_csv, read_json, write_json
+from monai_iltm.data.errors import InputError
 from monai_iltm.data.images import write_image
 from monai_iltm.engines.evaluation import residual_of, truth_of, write_metrics
 from monai_iltm.engines.scoring import write_scores
-from monai_iltm.errors import InputError
 from monai_iltm.store import ResultFolder
 
 SURPRISE = {"ill": [[1.5, 1.0], [0.0, 0.0]], "well": [[2.0, 0.0], [0.0, 0.0]]}

@@ -13,10 +13,10 @@ from PIL import Image
 
 from monai_iltm.data.contamination import sha256
 from monai_iltm.data.documents import read_json, write_json
+from monai_iltm.data.errors import InputError
 from monai_iltm.data.weights import read_saved, save_in_one_step
 from monai_iltm.engines.inputs import Inputs
 from monai_iltm.engines.rounds import RoundEvents
-from monai_iltm.errors import InputError
 from monai_iltm.store import RunFolder
 
 

@@ -10,6 +10,7 @@ from PIL import Image
 
 from monai_iltm.data.cases import load_cases
 from monai_iltm.data.documents import read_json
+from monai_iltm.data.errors import InputError
 from monai_iltm.data.images import read_image, write_image
 from monai_iltm.engines import masks
 from monai_iltm.engines.masks import (
@@ -24,7 +25,6 @@ from monai_iltm.engines.masks import (
     suspect_tokens,
     truth_as_mask,
 )
-from monai_iltm.errors import InputError
 from monai_iltm.store import RoundFolder
 from monai_iltm.transforms import preprocessing
 

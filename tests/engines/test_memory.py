@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from monai_iltm.data.documents import write_json
+from monai_iltm.data.errors import InputError
 from monai_iltm.engines import footprint, memory
-from monai_iltm.errors import InputError
 from monai_iltm.networks import VQVAE, LatentPrior, MaskedTransformer, attention, token_grid
 from monai_iltm.store import RunFolder
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from monai.bundle import ConfigParser
 
+from monai_iltm.data.errors import InputError
 from monai_iltm.engines.overrides import as_config, as_word, check_ids, check_names, check_overrides, load_configs
-from monai_iltm.errors import InputError
 
 BUNDLES = Path(__file__).resolve().parents[2] / "bundles"
 INFERENCE = ["--config_file", str(BUNDLES / "kde_inferer" / "configs" / "inference.json")]

@@ -15,6 +15,7 @@ from monai.bundle import ConfigParser
 
 from monai_iltm.data.cases import load_cases
 from monai_iltm.data.documents import read_csv, read_json, write_json
+from monai_iltm.data.errors import InputError
 from monai_iltm.data.images import read_image, write_image
 from monai_iltm.data.lock import NAME
 from monai_iltm.data.weights import read_saved, save_in_one_step
@@ -24,7 +25,6 @@ from monai_iltm.engines.package import package_bundle
 from monai_iltm.engines.rounds import IterativeWorkflow, RoundEvents
 from monai_iltm.engines.stages import Prior
 from monai_iltm.engines.yardsticks import Yardsticks
-from monai_iltm.errors import InputError
 from monai_iltm.networks import VQVAE, LatentPrior
 from monai_iltm.store import RunFolder
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from monai_iltm.data.errors import InputError
 from monai_iltm.engines.settings import KINDS, Text, read_word, require, require_all
-from monai_iltm.errors import InputError
 
 TRAIN = Path(__file__).resolve().parents[2] / "bundles" / "iltm" / "configs" / "train.json"
 

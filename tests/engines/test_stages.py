@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import nn
 
+from monai_iltm.data.errors import InputError
 from monai_iltm.distributed import barrier, inner, is_main, own_share, parallel, rank_device
 from monai_iltm.engines import stages
 from monai_iltm.engines.stages import Prior, Stages, config_files, run_stage
-from monai_iltm.errors import InputError
 from monai_iltm.store import RunFolder
 
 

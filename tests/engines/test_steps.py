@@ -14,12 +14,12 @@ from torch import nn
 
 from monai_iltm.data.contamination import sha256
 from monai_iltm.data.documents import write_json
+from monai_iltm.data.errors import InputError
 from monai_iltm.data.images import write_image
 from monai_iltm.data.weights import save_in_one_step
 from monai_iltm.engines.scoring import UnclaimedCases, pending_cases, run_cases
 from monai_iltm.engines.step import TrainStep, score_step
 from monai_iltm.engines.tokens import encode_cases, load_start
-from monai_iltm.errors import InputError
 from monai_iltm.inferers import KDEInferer, MapInferer, Scored
 from monai_iltm.losses import TokenLoss
 from monai_iltm.networks import VQVAE, LatentPrior, MaskedTransformer

@@ -5,7 +5,7 @@ import torch
 from ignite.engine import Engine, Events
 from torch import nn
 
-from monai_iltm.errors import InputError
+from monai_iltm.data.errors import InputError
 from monai_iltm.handlers import RequireFinite, ResumableTraining
 
 LOWER = "train anew with a lower --vqvae_learning_rate, and with another output folder"

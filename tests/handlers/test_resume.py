@@ -8,8 +8,8 @@ import torch
 from ignite.engine import Engine, Events
 from torch import nn
 
+from monai_iltm.data.errors import InputError
 from monai_iltm.engines.optimiser import MuonAdamW, warmup_cosine
-from monai_iltm.errors import InputError
 from monai_iltm.handlers import EpochSeed, ResumableTraining
 from monai_iltm.networks import MaskedTransformer
 

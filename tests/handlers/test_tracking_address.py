@@ -8,7 +8,7 @@ from threading import Thread
 
 import pytest
 
-from monai_iltm.errors import InputError
+from monai_iltm.data.errors import InputError
 from monai_iltm.handlers.tracking_address import answers, require_address, sqlite_file
 
 

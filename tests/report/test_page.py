@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from monai_iltm.data.documents import read_json, write_json
+from monai_iltm.data.errors import InputError
 from monai_iltm.data.images import write_image
-from monai_iltm.errors import InputError
 from monai_iltm.report import write_report
 from monai_iltm.report.pixels import heat_png, surprise_scale
 from monai_iltm.report.story import read_story

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from monai_iltm.data.documents import read_json, write_json
-from monai_iltm.errors import InputError
+from monai_iltm.data.errors import InputError
 from monai_iltm.report import status, write_report
 
 

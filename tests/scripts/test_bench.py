@@ -18,7 +18,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from monai_iltm.errors import InputError
+from monai_iltm.data.errors import InputError
 from monai_iltm.networks import VQVAE, MaskedTransformer
 from monai_iltm.networks.local_decoder import LocalDecoder
 from monai_iltm.ops.healing import heal

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from monai_iltm.data.documents import write_json
+from monai_iltm.data.errors import InputError
 from monai_iltm.data.images import write_image
-from monai_iltm.errors import InputError
 from monai_iltm.store import ResultFolder, result_name
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from monai_iltm import __main__ as cli
+from monai_iltm.data.errors import InputError
 from monai_iltm.data.images import write_image
-from monai_iltm.errors import InputError
 from monai_iltm.store import RunFolder
 
 TINY = {"spatial_dims": 3, "image_size": [16, 16, 16], "intensity_range": [0, 6], "expected_range": [0, 300]}

@@ -8,7 +8,7 @@ from types import ModuleType
 import pytest
 
 from monai_iltm.data.documents import write_json
-from monai_iltm.errors import InputError
+from monai_iltm.data.errors import InputError
 from monai_iltm.store import RunFolder
 
 

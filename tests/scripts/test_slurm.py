@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from monai_iltm.data.documents import read_csv, read_json
-from monai_iltm.phantoms.phantom2d import write_phantom2d
+from monai_iltm.data.phantom2d import write_phantom2d
 from monai_iltm.store import RunFolder
 
 pytestmark = pytest.mark.slow

@@ -9,8 +9,8 @@ from monai.data import MetaTensor
 from monai.transforms import Compose, LoadImaged
 from monai.utils import convert_to_tensor
 
+from monai_iltm.data.errors import InputError
 from monai_iltm.data.images import read_image, write_image
-from monai_iltm.errors import InputError
 from monai_iltm.transforms import ToImageGridd, preprocessing
 from monai_iltm.transforms.loading import ChannelFirstd
 

@@ -11,8 +11,8 @@ from monai.data import MetaTensor
 from monai.utils import convert_to_tensor
 
 from monai_iltm.data.checks import check_cases
+from monai_iltm.data.errors import InputError
 from monai_iltm.data.images import read_image, write_image
-from monai_iltm.errors import InputError
 from monai_iltm.transforms import ToImageGridd, preprocessing, scale_intensity
 
 RANGE = (0, 255)

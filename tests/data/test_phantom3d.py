@@ -8,11 +8,11 @@ import pytest
 from scipy.ndimage import binary_erosion, distance_transform_edt
 from sklearn.metrics import average_precision_score
 
-from monai_iltm.errors import InputError
-from monai_iltm.phantoms.anatomy3d import ORGANS
-from monai_iltm.phantoms.frame3d import FIELD, Frame, ellipsoid_depth
-from monai_iltm.phantoms.phantom3d import phantom3d_organs, phantom3d_volume, write_phantom3d
-from monai_iltm.phantoms.writing import case_generator, planned_cases
+from monai_iltm.data.errors import InputError
+from monai_iltm.data.phantom3d import phantom3d_organs, phantom3d_volume, write_phantom3d
+from monai_iltm.data.phantom3d_anatomy import ORGANS
+from monai_iltm.data.phantom3d_frame import FIELD, Frame, ellipsoid_depth
+from monai_iltm.data.phantom_io import case_generator, planned_cases
 
 SMALL = (32, 32, 48)
 

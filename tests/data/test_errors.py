@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from monai_iltm.errors import shown
+from monai_iltm.data.errors import shown
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from monai_iltm.data.documents import write_json
+from monai_iltm.data.errors import InputError
 from monai_iltm.data.images import write_image
-from monai_iltm.errors import InputError
 
 SPLITS = ("training", "testing", "clean")
 Draw = Callable[[np.random.Generator, int], tuple[np.ndarray, np.ndarray, "np.ndarray | None"]]

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from monai_iltm.errors import InputError
-from monai_iltm.phantoms.canvas2d import Canvas, Pose, over
-from monai_iltm.phantoms.writing import write_phantom
+from monai_iltm.data.errors import InputError
+from monai_iltm.data.phantom2d_canvas import Canvas, Pose, over
+from monai_iltm.data.phantom_io import write_phantom
 
 # Body frame: x towards the picture's right (the patient's left), y towards the feet, the trunk ends at 1 either way.
 # Places of low or moderate, well-structured uptake, clear of every hot organ.

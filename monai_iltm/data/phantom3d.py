@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from monai_iltm.errors import InputError
-from monai_iltm.phantoms.anatomy3d import healthy_body
-from monai_iltm.phantoms.frame3d import Frame, ellipsoid_depth
-from monai_iltm.phantoms.writing import write_phantom
+from monai_iltm.data.errors import InputError
+from monai_iltm.data.phantom3d_anatomy import healthy_body
+from monai_iltm.data.phantom3d_frame import Frame, ellipsoid_depth
+from monai_iltm.data.phantom_io import write_phantom
 
 # Body coordinates in mm (see phantom3d_frame.FIELD): nodes and nodules in cool, well-structured places
 SITES = (

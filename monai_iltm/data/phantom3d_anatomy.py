@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from monai_iltm.phantoms.frame3d import Frame, Painting
+from monai_iltm.data.phantom3d_frame import Frame, Painting
 
 ORGANS = (
     *("air", "fat", "muscle", "bone marrow", "brain", "white matter", "lung", "blood pool", "myocardium", "liver"),

@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 from sklearn.metrics import average_precision_score
 
-from monai_iltm.errors import InputError
-from monai_iltm.phantoms.phantom2d import phantom2d_slice, write_phantom2d
-from monai_iltm.phantoms.writing import case_generator, holds_lesions, planned_cases
+from monai_iltm.data.errors import InputError
+from monai_iltm.data.phantom2d import phantom2d_slice, write_phantom2d
+from monai_iltm.data.phantom_io import case_generator, holds_lesions, planned_cases
 
 
 def read(folder, entry, key="image"):

@@ -1,1 +1,0 @@
-"""Synthetic sets: bodies with lesions whose truth is known, for tests, demo and measuring."""
