@@ -89,10 +89,14 @@ def plan(
     chosen["keep_gib"] = round(kept / GIB, 2)
     needs["scoring"] = resident + least + kept
     if is_main():
-        told = ", ".join(f"{name} {need / GIB:.1f}" for name, need in needs.items())
-        room = f"{budget / GIB:.1f} a process" + (f", {training / GIB:.1f} to train" if training > budget else "")
-        print(f"memory, GiB of {room}: {told}; {chosen['cache_rate']:.0%} of the images held")
+        _tell(needs, budget, training, chosen["cache_rate"])
     return chosen
+
+
+def _tell(needs: Mapping[str, float], budget: float, training: float, cache_rate: float) -> None:
+    told = ", ".join(f"{name} {need / GIB:.1f}" for name, need in needs.items())
+    room = f"{budget / GIB:.1f} a process" + (f", {training / GIB:.1f} to train" if training > budget else "")
+    print(f"memory, GiB of {room}: {told}; {cache_rate:.0%} of the images held")
 
 
 def vqvae_step_bytes(vqvae: VQVAE, grid: Sequence[int], settings: Mapping[str, Any], device: torch.device) -> Line:
