@@ -81,7 +81,7 @@ def prepare(
     layout, limits, truth = None, {}, {}
     if preset is not None or given:
         parser = ConfigParser(ConfigParser.load_config_files([str(path) for path in preset_files(names)]))
-        parser.update(_decided(given))
+        parser.update({"bundle_root": str(_defaults().parents[1]), **_decided(given)})
         layout = parser.get_parsed_content("layout")
         limits = parser.get_parsed_content("limits")
         truth = {name: parser.get_parsed_content(name) for name in TRUTH_RULE}

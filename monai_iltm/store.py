@@ -104,6 +104,11 @@ class RoundFolder:
         return self.path / "masks"
 
     @property
+    def pooled(self) -> Path:
+        """The masks at the places where they are counted, bound to their hashes."""
+        return self.path / "pooled.pt"
+
+    @property
     def learned_from(self) -> Path:
         """Hashes of the masks that the round left out, as they were when it began."""
         return self.path / "learned_from.json"
@@ -173,11 +178,6 @@ class RunFolder:
         return self.path / "vqvae"
 
     @property
-    def tokens(self) -> Path:
-        """What stage 1's network, as it is now, makes of the training images: encoded once for all rounds."""
-        return self.vqvae / f"tokens_{sha256(self.vqvae / 'model.pt')[:12]}"
-
-    @property
     def truth(self) -> Path:
         """Hashes of the labels that the figures rest on."""
         return self.path / "truth.json"
@@ -196,6 +196,10 @@ class RunFolder:
     def bundle(self) -> Path:
         """The deployable bundle with its weights."""
         return self.path / "bundle"
+
+    def kept(self, weights: Path) -> Path:
+        """Beside weights, a folder for what they make of the training images, once for all rounds."""
+        return weights.with_name(f"kept_{sha256(weights)[:12]}")
 
     def round(self, index: int) -> RoundFolder:
         """Round `index`, complete or not."""

@@ -20,7 +20,8 @@ SUSPECT_SHARE = 0.05
 
 def bundle(**settings: Any) -> ConfigParser:
     """The config of the iltm bundle with some settings changed: its networks and inferer are built by their names."""
-    return ConfigParser(read_json(HOME / "bundles" / "iltm" / "configs" / "train.json") | settings)
+    own = HOME / "bundles" / "iltm"
+    return ConfigParser(read_json(own / "configs" / "train.json") | {"bundle_root": str(own)} | settings)
 
 
 def large_prior(order: str, grid: Sequence[int], device: torch.device, small: bool) -> MaskedTransformer:

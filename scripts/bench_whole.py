@@ -99,7 +99,7 @@ def scaling(device: torch.device, small: bool) -> Iterator[Step]:
         for curve, value, n, count, times in points:
             factor = 4  # of the default VQ-VAE
             parser = bundle(image_size=[factor * n, factor * n], order=order)
-            net = parser.get_parsed_content("transformer").to(device).eval()
+            net = parser.get_parsed_content("network_def").transformer.to(device).eval()
             suspect = suspects((n, n), "scattered", count).to(device)[None]
             step = healing_step(net, codes_of(net, 1, net.length), suspect, times, 1)
             yield replace(step, reference={}, scaled="", check=None, curve=curve, value=value)

@@ -13,7 +13,7 @@ from monai.bundle import ConfigParser
 from monai_iltm import __main__ as cli
 from monai_iltm.data.images import write_image
 from monai_iltm.engines.begin import begin_run
-from monai_iltm.engines.stages import run_stage
+from monai_iltm.engines.method import run_stage
 from monai_iltm.networks import token_grid
 from monai_iltm.store import RunFolder
 
@@ -40,7 +40,7 @@ def test_the_vqvae_divides_the_image_and_the_inferer_is_made(path):
     parser = parsed(path)
     size = parser["image_size"]
     with torch.device("meta"):
-        vqvae = parser.get_parsed_content("vqvae")
+        vqvae = parser.get_parsed_content("network_def").vqvae
     assert len(size) == parser["spatial_dims"]
     assert all(n * vqvae.factor == whole for n, whole in zip(token_grid(size, vqvae), size, strict=True))
     parser.get_parsed_content("train::inferer")
@@ -52,7 +52,7 @@ def test_paper_mode_over_a_data_set_is_the_papers_settings():
     expected |= {"bandwidth_floor": 0.05, "mask_density": 0.005, "tolerance": 0.01, "blur": 0.0, "levels": [1.0]}
     assert {name: paper[name] for name in expected} == expected
     paper.get_parsed_content("train::inferer")
-    paper.get_parsed_content("rules")
+    paper.get_parsed_content("marks")
 
 
 def grey(seed: int, shape: tuple[int, ...] = (40, 36, 3)) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The deployable bundle: kde_inferer with one round's weights and the settings that the run used."""
+"""The deployable bundle: the one that scores, with one round's weights and the settings that the run used."""
 
 from __future__ import annotations
 
@@ -7,27 +7,24 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from monai.config import PathLike
-from torch import nn
-
 from monai_iltm.data.documents import read_json, write_json
 from monai_iltm.data.errors import InputError
 from monai_iltm.data.intensities import summary_of
 from monai_iltm.data.one_step import folder_beside
 from monai_iltm.data.weights import load_weights
 from monai_iltm.distributed import is_main
+from monai_iltm.engines.method import Method
 from monai_iltm.engines.records import read_round, read_threshold
-from monai_iltm.engines.rules import FLAG_THRESHOLDS
 from monai_iltm.store import ResultFolder, RoundFolder, RunFolder
 
 
-def package_bundle(run: RunFolder, source: PathLike, settings: Mapping[str, Any], network: nn.Module) -> None:
-    """Copy the bundle ``source`` (kde_inferer) to the run's bundle folder, with the last round's model.pt, the settings
-    and the calibrated threshold; rank 0 does it.
+def package_bundle(run: RunFolder, method: Method, settings: Mapping[str, Any]) -> None:
+    """Copy the bundle that scores to the run's bundle folder, with the last round's model.pt, the settings and the
+    calibrated threshold; rank 0 does it.
 
     What comes out runs alone: `python -m monai.bundle run --config_file configs/inference.json --dataset_dir DIR`.
 
-    ``network``: of the run's settings, to load the copied weights into before they take the place of others.
+    The weights are loaded once before they take the place of others.
 
     Raises InputError, and leaves a bundle that is there as it is, where weights or threshold are damaged.
     """
@@ -36,20 +33,18 @@ def package_bundle(run: RunFolder, source: PathLike, settings: Mapping[str, Any]
     folder = run.rounds()[-1]
     temporary = folder_beside(run.bundle)
     try:
-        _fill(temporary, folder, source, settings, network)
+        _fill(temporary, folder, method, settings)
         _replace(temporary, run.bundle)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _fill(
-    temporary: Path, folder: RoundFolder, source: PathLike, settings: Mapping[str, Any], network: nn.Module
-) -> None:
+def _fill(temporary: Path, folder: RoundFolder, method: Method, settings: Mapping[str, Any]) -> None:
     threshold = read_threshold(folder)
     copied = shutil.ignore_patterns("models", "__pycache__")
-    shutil.copytree(source, temporary, ignore=copied, dirs_exist_ok=True)
+    shutil.copytree(method.bundles / method.scorer, temporary, ignore=copied, dirs_exist_ok=True)
     config = read_json(temporary / "configs" / "inference.json")
-    told = {**settings, **_flags(folder, settings), "surprise_threshold": threshold}
+    told = {**settings, **_fallen(folder, method, settings), "surprise_threshold": threshold}
     told["training_intensities"] = _intensities(folder)
     own = {key for key, value in config.items() if not isinstance(value, str) or not value.startswith(("$", "@"))}
     fixed = {"imports", "bundle_root", "dataset_dir", "output_dir", "datalist", "split", "check_data", "stage_name"}
@@ -59,7 +54,7 @@ def _fill(
     (temporary / "models").mkdir()
     shutil.copy(folder.model, temporary / "models" / "model.pt")
     try:
-        load_weights(network, temporary / "models" / "model.pt")
+        load_weights(method.network(settings), temporary / "models" / "model.pt")
     except InputError as error:
         raise InputError(
             f"{folder.model}: damaged, or of another network: the bundle stays as it was; remove {folder.path}, and "
@@ -76,10 +71,10 @@ def _replace(source: Path, target: Path) -> None:
         path.rename(old)
 
 
-def _flags(folder: RoundFolder, settings: Mapping[str, Any]) -> dict[str, float]:
-    """The flag threshold as the round used it: it may fall from round to round."""
+def _fallen(folder: RoundFolder, method: Method, settings: Mapping[str, Any]) -> dict[str, float]:
+    """The number that falls from round to round, as the round used it."""
     record = read_round(folder)
-    return {name: record[name] for name in FLAG_THRESHOLDS if settings.get(name) is not None}
+    return {name: record[name] for name in method.falls if settings.get(name) is not None}
 
 
 def _intensities(folder: RoundFolder) -> dict[str, list[float]]:

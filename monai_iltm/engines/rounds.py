@@ -1,4 +1,4 @@
-"""The outer loop: train the prior, score the training set, mask what stands out, again, until the masks settle."""
+"""The outer loop: train, score the training set, mark what stands out, again, until the marks settle."""
 
 from __future__ import annotations
 
@@ -7,12 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from ignite.engine import Engine, EventEnum, Events
-from monai.config import PathLike
-from monai.transforms import Compose
-from torch import Tensor
 
 from monai_iltm.data.cases import load_cases
 from monai_iltm.data.documents import write_json
+from monai_iltm.data.errors import InputError
 from monai_iltm.data.records import read_record
 from monai_iltm.distributed import barrier, is_main
 from monai_iltm.engines.inputs import (
@@ -23,22 +21,13 @@ from monai_iltm.engines.inputs import (
     tell_changed_masks,
     truth_of_run,
 )
-from monai_iltm.engines.masks import (
-    against_truth,
-    agreement,
-    lock_masks,
-    make_masks,
-    require_own_grid,
-    surprise_limit,
-    surprise_maps,
-    surprise_quantile,
-    suspect_tokens,
-    truth_as_mask,
-)
+from monai_iltm.engines.marks import Marks
+from monai_iltm.engines.masks import against_truth, agreement, surprise_maps, surprise_quantile
+from monai_iltm.engines.method import Method
 from monai_iltm.engines.records import read_loss, read_round, read_threshold
 from monai_iltm.engines.rules import Rules, require_possible
 from monai_iltm.engines.scoring import forget_others
-from monai_iltm.engines.stages import Prior, Stages
+from monai_iltm.engines.stages import Stages, Training
 from monai_iltm.handlers.convergence import Masked, masked_in, verdict
 from monai_iltm.store import RoundFolder, RunFolder
 
@@ -46,38 +35,36 @@ from monai_iltm.store import RoundFolder, RunFolder
 class RoundEvents(EventEnum):
     """What a user can hook into, beside ignite's own: an epoch of the outer engine is a round."""
 
-    PRIOR_TRAINED = "prior_trained"
+    TRAINED = "trained"
     TRAINING_SCORED = "training_scored"
-    MASKS_MADE = "masks_made"
+    MARKED = "marked"
     TEST_SCORED = "test_scored"
 
 
-class IterativeWorkflow(Engine):
-    """Ignite engine whose epochs are the rounds; the stages are bundles, and only files pass between them.
+class Rounds(Engine):
+    """Ignite engine whose epochs are the rounds round a method; its stages are bundles, and only files pass between.
 
     A round that has its ``round.json`` is not run again; inside a round every stage that has its result is skipped, and
     one that was killed goes on from its last epoch or case. ``state.output`` holds the round's record.
 
     Args:
         run: the run folder.
-        bundles: folder of the bundles vqvae, masked_transformer and kde_inferer.
-        settings: values for the stages, by id.
-        preprocessing: geometry of the stages, with "mask"; grid: cells per axis.
-        rules: of masking and stopping; max_epochs: rounds at most.
+        method: what is trained and scores. settings: values for its stages, by id.
+        marks: what a round leaves out for the next. rules: of falling and stopping; max_epochs: rounds at most.
         handlers: objects with ``attach(engine)``.
         begin: checks the data and opens the run folder; plan: the settings as they fit into memory. Both are asked
             when the rounds begin, so that a workflow can be looked at before its data is there.
 
-    Raises InputError for settings that a later stage, after hours, would refuse.
+    Raises InputError for settings that a later stage, after hours, would refuse, and for marks that the method cannot
+    honour.
     """
 
     def __init__(
         self,
         run: RunFolder,
-        bundles: PathLike,
+        method: Method,
         settings: Mapping[str, Any],
-        preprocessing: Compose,
-        grid: Sequence[int],
+        marks: Marks,
         rules: Rules,
         max_epochs: int,
         handlers: Sequence[Any] = (),
@@ -86,9 +73,11 @@ class IterativeWorkflow(Engine):
     ) -> None:
         super().__init__(lambda engine, index: self._round(index))
         require_possible(settings)
-        self.folder, self.settings = run, dict(settings)
-        self.stages = Stages(run, bundles, settings, rules.warm_start)
-        self.preprocessing, self.grid, self.rules, self.max_rounds = preprocessing, tuple(grid), rules, max_epochs
+        if marks.level not in method.marks:
+            raise InputError(f"{method.scorer} cannot leave out {marks.level}, only {' and '.join(method.marks)}")
+        self.folder, self.method, self.settings = run, method, dict(settings)
+        self.stages = Stages(run, method, settings, rules.warm_start)
+        self.marks, self.rules, self.max_rounds = marks, rules, max_epochs
         self.begin, self.plan = begin, plan
         self.register_events(*RoundEvents)
         self.add_event_handler(Events.EPOCH_COMPLETED, self._end)
@@ -103,7 +92,7 @@ class IterativeWorkflow(Engine):
             self.settings = self.stages.settings = dict(self.plan())
         done = [masked_in(read_round(folder)) for folder in self.folder.rounds()]
         self._hold_inputs()
-        self.stages.train_vqvae()
+        self.stages.train_once()
         for folder in self.folder.rounds():
             self.score_test(folder)  # labels may have come since
         if done and self._renewed_verdict(done) != "continue":
@@ -114,22 +103,22 @@ class IterativeWorkflow(Engine):
     def _round(self, _: Any) -> dict[str, Any]:
         folder = self.folder.round(self.state.epoch - 1)
         if folder.index and is_main():
-            before = self.folder.round(folder.index - 1)
-            require_own_grid(before, self.cases("training"))
-            lock_masks(before, self.cases("training"))
+            self.marks.renew(self.folder.round(folder.index - 1), self.cases("training"))
         barrier()
         self.inputs.require_same()
         datalist = self.folder.datalist
         if folder.index:
             datalist = self.folder.round(folder.index - 1).datalist
             note_masks(folder, self.folder.round(folder.index - 1), self.cases("training"))
-        self.stages.train_round(Prior(folder, datalist))
-        self.fire_event(RoundEvents.PRIOR_TRAINED)
-        self.score(folder, folder.maps, "training", kinds=["surprise"])
+        self.stages.train_round(Training(folder, datalist))
+        self.fire_event(RoundEvents.TRAINED)
+        # without test images the report shows these, with all their pictures
+        kinds = {"kinds": ["surprise"]} if self.cases("testing") else {}
+        self.score(folder, folder.maps, "training", **kinds)
         self.fire_event(RoundEvents.TRAINING_SCORED)
-        record = self._mask(folder)
+        record = self._mark(folder)
         self._calibrate(folder)
-        self.fire_event(RoundEvents.MASKS_MADE)
+        self.fire_event(RoundEvents.MARKED)
         self.score_test(folder)
         self.inputs.require_same()
         self.fire_event(RoundEvents.TEST_SCORED)
@@ -171,17 +160,14 @@ class IterativeWorkflow(Engine):
         """The run's cases of a split, whole paths."""
         return load_cases(self.settings["dataset_dir"], split, self.folder.datalist, check=False, fewest=0)
 
-    def _mask(self, folder: RoundFolder) -> dict[str, Any]:
-        """Masks, their counts, and whether another round is due."""
-        training, rules = self.cases("training"), self.rules
-        limit = surprise_limit(surprise_maps(folder, training), rules.mask_density, rules.mask_share)
-        if is_main():
-            make_masks(folder, training, limit, self.settings["dataset_dir"])
-        barrier()
-        suspect = self._suspect(folder)
+    def _mark(self, folder: RoundFolder) -> dict[str, Any]:
+        """Marks, their counts, and whether another round is due."""
+        training = self.cases("training")
+        limit = self.marks.make(folder, training, self.settings["dataset_dir"])
+        marked = self.marks.made(folder, training)
         earlier = [self.folder.round(index) for index in range(folder.index)]
-        overlaps = [agreement(suspect, self._suspect(other)) for other in reversed(earlier[-2:])]
-        now = Masked(int(suspect.sum()), suspect.numel(), *overlaps)
+        overlaps = [agreement(marked, self.marks.made(other, training)) for other in reversed(earlier[-2:])]
+        now = Masked(int(marked.sum()), marked.numel(), *overlaps)
         before = [masked_in(read_round(other)) for other in earlier]
         return {
             "round": folder.index,
@@ -193,7 +179,7 @@ class IterativeWorkflow(Engine):
             "mask_threshold": limit,
             **{name: value for name, value in self._flags(folder).items() if value},
             "loss": read_loss(folder),
-            "training_mask": against_truth(suspect, self._truth()),
+            "training_mask": against_truth(marked, self.marks.true(training)),
             "verdict": self._verdict([*before, now]),
         }
 
@@ -203,16 +189,13 @@ class IterativeWorkflow(Engine):
         truth = truth_of_run(training, testing)
         if forget_replaced(self.folder, truth):
             for folder in self.folder.rounds():
-                told = against_truth(self._suspect(folder), self._truth())
+                told = against_truth(self.marks.made(folder, training), self.marks.true(training))
                 if is_main():
                     write_json(folder.record, {**read_round(folder), "training_mask": told})
         keep_truth(self.folder, truth)
         tell_changed_masks(self.folder, training)
         images = read_record(self.folder.record, {"cases": dict}, "take another output folder")["cases"]
         self.inputs = Inputs([*training, *testing], images, {**truth["testing"], **truth["training"]})
-
-    def _truth(self) -> Tensor:
-        return self._pool([truth_as_mask(case) for case in self.cases("training")])
 
     def _verdict(self, rounds: Sequence[Masked]) -> str:
         return verdict(rounds, self.max_rounds, self.rules.tolerance, self.rules.settled_overlap)
@@ -227,13 +210,6 @@ class IterativeWorkflow(Engine):
         barrier()
         return verdict
 
-    def _suspect(self, folder: RoundFolder) -> Tensor:
-        cases = [{name: case[name] for name in ("case", "image")} for case in self.cases("training")]
-        return self._pool([{**case, "mask": str(folder.mask(case["case"]))} for case in cases])
-
-    def _pool(self, cases: Sequence[dict[str, Any]]) -> Tensor:
-        return suspect_tokens(cases, self.preprocessing, self.grid, self.rules.pool_mode, self.rules.pool_cut)
-
     def _calibrate(self, folder: RoundFolder) -> None:
         """The threshold of deployed masks: the surprise that a stated share of the training voxels exceeds."""
         if is_main():
@@ -246,4 +222,4 @@ class IterativeWorkflow(Engine):
         return folder if folder.is_round else self.folder.rounds()[-1]
 
     def _flags(self, folder: RoundFolder) -> dict[str, float | None]:
-        return self.rules.flags(self.settings, self._peer(folder).index)
+        return self.method.fallen(self.settings, self.rules.flag_decay, self._peer(folder).index)

@@ -1,4 +1,4 @@
-"""What the rounds go by: how masks are made, when the rounds end, and which settings rule each other out."""
+"""What the rounds go by: when they end, and which settings rule each other out."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Any
 from monai_iltm.data.errors import InputError
 from monai_iltm.distributed import trainers
 from monai_iltm.engines.batches import require_shares
-from monai_iltm.engines.masks import require_one_rule
 from monai_iltm.engines.settings import require_all
 from monai_iltm.handlers.convergence import SETTLED_OVERLAP
 from monai_iltm.inferers import KDEInferer
@@ -22,33 +21,19 @@ FLAG_THRESHOLDS = ("alpha", "threshold", "threshold_times_uniform")
 
 @dataclass(frozen=True)
 class Rules:
-    """How masks are made and when the rounds end.
+    """How the rounds follow each other and when they end.
 
-    mask_density, mask_share: exactly one, see ``masks.surprise_limit``, else InputError. pool_mode, pool_cut: see
-    ``pool_mask``. flag_decay: share by which the flag threshold falls every round (0.125 in the paper). tolerance:
-    change of the number of suspect tokens that counts as settled, where the masks overlap with the last ones by
-    settled_overlap (Jaccard; 0 in the paper: a number can stay while the masks move). warm_start: each prior starts
-    from the last one's weights. false_alarm: share of the training voxels above the threshold of the deployed mask.
+    flag_decay: share by which the scorer's falling number falls every round (0.125 in the paper). tolerance: change of
+    the number of marks that counts as settled, where they overlap with the last ones by settled_overlap (Jaccard; 0 in
+    the paper: a number can stay while the marks move). warm_start: each round starts from the last one's weights.
+    false_alarm: share of the training voxels above the threshold of the deployed mask.
     """
 
-    mask_density: float | None = None
-    mask_share: float | None = None
-    pool_mode: str = "area"
-    pool_cut: float = 0.5
     flag_decay: float = 0.0
     tolerance: float = 0.01
     settled_overlap: float = SETTLED_OVERLAP
     warm_start: bool = False
     false_alarm: float = 0.02
-
-    def __post_init__(self) -> None:
-        require_one_rule(self.mask_density, self.mask_share)
-
-    def flags(self, settings: Mapping[str, Any], index: int) -> dict[str, float | None]:
-        """The flag thresholds among the settings as they are in a round, by name; the one that is given falls."""
-        fall = (1 - self.flag_decay) ** index
-        given = {name: settings.get(name) for name in FLAG_THRESHOLDS}
-        return {name: None if value is None else value * fall for name, value in given.items()}
 
 
 def require_possible(settings: Mapping[str, Any]) -> None:

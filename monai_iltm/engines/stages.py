@@ -1,27 +1,23 @@
-"""A stage is a bundle: run one with the settings it knows, and those of a run each into its folder."""
+"""The stages of a method in a run folder: what is done is left, what was killed goes on, what waits trains beside."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import ignite.distributed as idist
-from monai.bundle import ConfigParser, ConfigWorkflow
-from monai.config import PathLike
 
-from monai_iltm.data.errors import InputError
 from monai_iltm.distributed import train, trainers
-from monai_iltm.engines.overrides import as_config
+from monai_iltm.engines.method import Method, Stage, run_stage
 from monai_iltm.store import RoundFolder, RunFolder
 
 
 @dataclass(frozen=True)
-class Prior:
-    """Stage 2 into a folder, from a part of a datalist, whose masks are left out."""
+class Training:
+    """The stages of a round, or of an end of the bracket, into a folder, from a part of a datalist with its masks."""
 
     folder: RoundFolder
     datalist: Path
@@ -31,112 +27,83 @@ class Prior:
 class Stages:
     """The stages of a run; one that was killed goes on from its last epoch or case.
 
-    ``waiting`` holds priors that need stage 1 alone: where a process is free while a round's prior trains, one of them
-    trains beside it.
+    ``waiting`` holds trainings that need the stages before the rounds alone: where a process is free while a round
+    trains, one of them trains beside it.
 
     Args:
-        run: the run folder. bundles: folder of the bundles vqvae, masked_transformer and kde_inferer.
-        settings: values for the stages, by id.
-        warm_start: a round's prior starts from the last one's weights.
+        run: the run folder. method: what is trained. settings: values for the stages, by id.
+        warm_start: a round starts from the last one's weights, in stages that can.
     """
 
-    def __init__(self, run: RunFolder, bundles: PathLike, settings: Mapping[str, Any], warm_start: bool) -> None:
-        self.folder, self.bundles, self.settings, self.warm_start = run, Path(bundles), settings, warm_start
-        self.waiting: list[Prior] = []
+    def __init__(self, run: RunFolder, method: Method, settings: Mapping[str, Any], warm_start: bool = False) -> None:
+        self.run, self.method, self.settings, self.warm_start = run, method, settings, warm_start
+        self.waiting: list[Training] = []
 
-    def train_vqvae(self) -> None:
-        """Stage 1, unless it is done."""
-        if not (self.folder.vqvae / "model.pt").is_file():
-            train([partial(self._run, "vqvae", "train", "VQ-VAE", output_dir=str(self.folder.vqvae))])
+    def train_once(self) -> None:
+        """The stages before the rounds that are not done."""
+        before = Training(RoundFolder(self.run.path), self.run.datalist)
+        for stage in self.method.stages:
+            if stage.once and not self._model(stage, before.folder).is_file():
+                train([partial(self._train, stage, before, stage.title)])
 
-    def train_round(self, prior: Prior) -> None:
-        """Stage 2 of a round; beside it, where a process would else wait and memory allows it, one that waits.
+    def train_round(self, training: Training) -> None:
+        """A round's stages; beside them, where a process would else wait and memory allows it, those of one that waits.
 
-        Round 0 encodes the training images for all: what reads the same images waits for that.
+        Round 0 makes of the training images what all keep: what reads the same images waits for that.
         """
-        free = trainers() < idist.get_world_size() and self.settings["side_by_side"]
-        able = [other for other in _due(self.waiting) if prior.folder.index or other.split != prior.split]
-        self.train_priors(prior, *(able[:1] if free else []))
+        free = trainers() < idist.get_world_size() and self.settings.get("side_by_side", True)
+        due = [other for other in self.waiting if not other.folder.model.is_file()]
+        able = [other for other in due if training.folder.index or other.split != training.split]
+        self.train_all(training, *(able[:1] if free else []))
 
-    def train_priors(self, *priors: Prior) -> None:
-        """Stage 2 of each that is not done; they do not rest on each other (``distributed.train``)."""
-        due = _due(priors)
-        name = " and ".join(prior.folder.title for prior in due) + ": prior"
-        train([partial(self._train_prior, prior, name) for prior in due])
+    def train_all(self, *trainings: Training) -> None:
+        """The stages of each that are not done; the trainings do not rest on each other (``distributed.train``)."""
+        for stage in self.method.stages:
+            due = [one for one in trainings if not stage.once and not self._model(stage, one.folder).is_file()]
+            name = f"{' and '.join(one.folder.title for one in due)}: {stage.title}"
+            train([partial(self._train, stage, one, name) for one in due])
 
     def score(self, folder: RoundFolder, output: Path, split: str, **told: Any) -> None:
-        """Stage 3 over a split with a folder's prior, cases that are done excepted; told: further values, by id."""
-        self._run(
-            "kde_inferer",
+        """Score a split with a folder's weights, cases that are done excepted; told: further values, by id."""
+        shared = {"check_data": False, "datalist": str(self.run.datalist)}
+        run_stage(
+            self.method.bundles / self.method.scorer,
             "evaluate" if split == "testing" else "inference",
-            f"{folder.title}: {split} maps",
+            self.settings,
+            stage_name=f"{folder.title}: {split} maps",
             output_dir=str(output),
             split={"testing": ["testing", "testing_apart"]}.get(split, split),
             weights=str(folder.model),
+            **shared,
             **told,
         )
 
-    def _train_prior(self, prior: Prior, name: str) -> None:
-        folder, index = prior.folder, prior.folder.index
-        start = self.folder.round(index - 1).model if self.warm_start and index else None
-        first = self.settings.get("first_prior_epochs") if folder == self.folder.round(0) else None
-        self._run(
-            "masked_transformer",
-            "train",
-            name,
-            output_dir=str(folder.path),
-            datalist=str(prior.datalist),
-            split=prior.split,
-            prior_epochs=first or self.settings["prior_epochs"],
-            vqvae_weights=str(self.folder.vqvae / "model.pt"),
-            start_weights=str(start) if start else None,
-            token_store=str(self.folder.tokens),
+    def _train(self, stage: Stage, training: Training, name: str) -> None:
+        model = {one.name: self._model(one, training.folder) for one in self.method.stages}
+        told: dict[str, Any] = {setting: str(model[other]) for setting, other in stage.takes.items()}
+        told |= {setting: str(self.run.kept(model[other])) for setting, other in stage.keeps.items()}
+        told |= self._of_round(stage, training.folder)
+        run_stage(
+            self.method.bundles / stage.bundle,
+            stage.config,
+            {**self.settings, **told},
+            stage_name=name,
+            output_dir=str(model[stage.name].parent),
+            datalist=str(training.datalist),
+            split=training.split,
+            check_data=False,
         )
 
-    def _run(self, bundle: str, config: str, name: str, **told: Any) -> None:
-        shared = {"check_data": False, "datalist": str(self.folder.datalist), "stage_name": name}
-        run_stage(self.bundles / bundle, config, self.settings, **{**shared, **told})
+    def _of_round(self, stage: Stage, folder: RoundFolder) -> dict[str, Any]:
+        """What differs from round to round: where it starts, and what stands for a setting in the first one."""
+        if folder == self.run.round(0):
+            first = {setting: self.settings.get(other) for setting, other in stage.first.items()}
+            return {setting: value for setting, value in first.items() if value is not None}
+        if stage.warm and self.warm_start and folder.is_round and folder.index:
+            return {stage.warm: str(self._model(stage, self.run.round(folder.index - 1)))}
+        return {}
 
-
-def run_stage(bundle: PathLike, config: str, settings: Mapping[str, Any], **paths: Any) -> None:
-    """Run a bundle's config in this process.
-
-    Args:
-        bundle: its folder; config: "train", "evaluate" (over "inference") or "inference".
-        settings: values by id; those that the config does not hold are not its concern.
-        paths: values that it must hold.
-
-    Raises:
-        InputError: no such bundle, or a path id that the config does not hold.
-    """
-    files = config_files(bundle, config)
-    known = {key for path in files for key in ConfigParser.load_config_file(path)}
-    if unknown := sorted(set(paths) - known):
-        raise InputError(f"{bundle}: {config} holds no {', '.join(unknown)}")
-    told = {key: value for key, value in settings.items() if key in known}
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "parsing config_file", UserWarning)  # our own bundles are trusted
-        workflow = ConfigWorkflow(
-            config_file=[str(path) for path in files],
-            meta_file=str(Path(bundle) / "configs" / "metadata.json"),
-            logging_file=str(Path(bundle) / "configs" / "logging.conf"),
-            workflow_type="train" if config == "train" else "infer",
-            **{name: as_config(value) for name, value in {"bundle_root": str(bundle), **told, **paths}.items()},
-        )
-        workflow.initialize()
-        workflow.run()
-        workflow.finalize()
-
-
-def config_files(bundle: PathLike, config: str) -> list[Path]:
-    """The files of a config, the bundle's own first; evaluate lies over inference. Raises InputError if missing."""
-    names = {"evaluate": ["inference.json", "evaluate.json"]}.get(config, [f"{config}.json"])
-    files = [Path(bundle) / "configs" / name for name in names]
-    for path in files:
-        if not path.is_file():
-            raise InputError(f"{path}: bundle config not found")
-    return files
-
-
-def _due(priors: Sequence[Prior]) -> list[Prior]:
-    return [prior for prior in priors if not prior.folder.model.is_file()]
+    def _model(self, stage: Stage, folder: RoundFolder) -> Path:
+        if stage.once:
+            return self.run.path / stage.name / "model.pt"
+        return folder.model if stage is self.method.stages[-1] else folder.path / stage.name / "model.pt"

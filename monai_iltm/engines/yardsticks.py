@@ -10,17 +10,15 @@ import torch
 from ignite.engine import Events
 from monai.transforms import Compose
 from monai.utils import convert_to_tensor
-from torch import Tensor
+from torch import Tensor, nn
 
 from monai_iltm.data.documents import write_json
 from monai_iltm.data.weights import load_weights
 from monai_iltm.distributed import barrier, is_main
 from monai_iltm.engines.evaluation import all_figures, truth_of
-from monai_iltm.engines.masks import truth_as_mask
-from monai_iltm.engines.rounds import IterativeWorkflow
-from monai_iltm.engines.stages import Prior
+from monai_iltm.engines.rounds import Rounds
+from monai_iltm.engines.stages import Training
 from monai_iltm.inferers import ResidualInferer
-from monai_iltm.networks import VQVAE
 from monai_iltm.transforms import ToImageGridd
 
 # Added to the MAD, in units of the intensity range: the kernel density's own floor, so that neither has an advantage.
@@ -33,59 +31,62 @@ class Yardsticks:
     Diagnostics only: the truth chooses nothing.
 
     Args:
-        vqvae: stage 1's network, filled from the run's weights when needed.
         preprocessing: geometry of the stages.
-        bracket: also train the priors on oracle masks and on the split "clean".
+        vqvae: the method's network that reconstructs, filled from the run's weights when needed; None: there is none.
+        bracket: also train on oracle masks and on the split "clean".
     """
 
-    def __init__(self, vqvae: VQVAE, preprocessing: Compose, bracket: bool = True) -> None:
+    def __init__(self, preprocessing: Compose, vqvae: nn.Module | None = None, bracket: bool = True) -> None:
         self.vqvae, self.preprocessing, self.bracket = vqvae, preprocessing, bracket
 
-    def attach(self, workflow: IterativeWorkflow) -> None:
-        """Let the bracket's priors train beside the rounds' where a process is free; their scoring waits for these."""
-        workflow.add_event_handler(Events.STARTED, lambda engine: engine.stages.waiting.extend(self._priors(engine)))
+    def attach(self, workflow: Rounds) -> None:
+        """Let the bracket train beside the rounds' where a process is free; their scoring waits for these."""
+        workflow.add_event_handler(Events.STARTED, lambda engine: engine.stages.waiting.extend(self._trainings(engine)))
 
-    def measure(self, workflow: IterativeWorkflow) -> None:
+    def measure(self, workflow: Rounds) -> None:
         """All yardsticks that are not there yet."""
         run, known = workflow.folder, _known(workflow)
         if not known:
             return
         if is_main() and not run.trivial.is_file():
-            load_weights(self.vqvae, run.vqvae / "model.pt")
+            if self.vqvae is not None:
+                load_weights(self.vqvae, run.vqvae / "model.pt")
             write_json(run.trivial, self._trivial(workflow.cases("training"), known))
         barrier()
-        priors = self._priors(workflow)
-        workflow.stages.train_priors(*priors)
-        for folder in (prior.folder for prior in priors):
+        trainings = self._trainings(workflow)
+        workflow.stages.train_all(*trainings)
+        for folder in (training.folder for training in trainings):
             workflow.score_test(folder)
             if is_main():
                 write_json(folder.record, {"round": 0})
             barrier()
 
-    def _priors(self, workflow: IterativeWorkflow) -> list[Prior]:
-        """The bracket's, trained as long as those of the later rounds: from images without anomalies, and from the
-        training images with the true anomalies left out."""
+    def _trainings(self, workflow: Rounds) -> list[Training]:
+        """The bracket's, as long as those of the later rounds: from images without anomalies, and from the training
+        images with the true anomalies left out."""
         if not self.bracket or not _known(workflow):
             return []
-        run, priors = workflow.folder, []
+        run, trainings = workflow.folder, []
         if workflow.cases("clean"):
-            priors.append(Prior(run.bracket("clean"), run.datalist, "clean"))
+            trainings.append(Training(run.bracket("clean"), run.datalist, "clean"))
         training = workflow.cases("training")
         if any(case.get("label") for case in training):
             oracle = run.bracket("oracle")
             if is_main():
-                write_json(oracle.datalist, {"training": [truth_as_mask(case) for case in training]})
+                write_json(oracle.datalist, {"training": workflow.marks.oracle(training)})
             barrier()
-            priors.append(Prior(oracle, oracle.datalist))
-        return priors
+            trainings.append(Training(oracle, oracle.datalist))
+        return trainings
 
     def _trivial(self, training: Sequence[dict], known: Sequence[dict]) -> dict[str, dict[str, float]]:
         truth = [truth_of(case) for case in known]
         detectors: dict[str, Callable[[Tensor], Tensor]] = {
             "raw_intensity": lambda image: image.mean(0, keepdim=True),
             "robust_z": _robust_z([self._image(case) for case in training]),
-            "vqvae_residual": lambda image: ResidualInferer()(image[None], self.vqvae.eval())[0],
         }
+        if self.vqvae is not None:
+            network = self.vqvae.eval()
+            detectors["vqvae_residual"] = lambda image: ResidualInferer()(image[None], network)[0]
         figures = {}
         for name, detector in detectors.items():
             maps = list(self._maps(known, detector))
@@ -104,7 +105,7 @@ class Yardsticks:
         return convert_to_tensor(item["image"], track_meta=False)
 
 
-def _known(workflow: IterativeWorkflow) -> list[dict[str, Any]]:
+def _known(workflow: Rounds) -> list[dict[str, Any]]:
     """The test cases whose truth is known, where an anomaly is among them; else none."""
     known = [case for case in workflow.cases("testing") if case.get("label") or case.get("normal")]
     return known if any(case.get("label") for case in known) else []

@@ -19,7 +19,7 @@ import pytest
 from monai.bundle import ConfigParser, ConfigWorkflow
 
 from monai_iltm.data.phantom2d import write_phantom2d
-from monai_iltm.engines.stages import config_files
+from monai_iltm.engines.method import config_files
 
 PROJECT = Path(__file__).resolve().parents[2]
 BUNDLES = sorted(path for path in (PROJECT / "bundles").iterdir() if path.is_dir())

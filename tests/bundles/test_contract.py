@@ -21,6 +21,7 @@ def files(bundle: Path) -> dict[str, str]:
 def network(bundle: Path) -> torch.nn.Module:
     torch.manual_seed(0)
     parser = ConfigParser(ConfigParser.load_config_file(files(bundle)["config_file"]))
+    parser["bundle_root"] = str(bundle)
     return parser.get_parsed_content("network_def").eval()
 
 

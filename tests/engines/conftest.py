@@ -10,7 +10,7 @@ import pytest
 from monai.bundle import ConfigParser
 
 from monai_iltm.data.phantom2d import write_phantom2d
-from monai_iltm.engines.rounds import IterativeWorkflow
+from monai_iltm.engines.rounds import Rounds
 
 BUNDLES = Path(__file__).resolve().parents[2] / "bundles"
 
@@ -54,10 +54,10 @@ def tiny_settings(smallest_networks) -> dict[str, Any]:
 
 
 @pytest.fixture
-def iltm(tmp_path, tiny_settings) -> Callable[..., IterativeWorkflow]:
+def iltm(tmp_path, tiny_settings) -> Callable[..., Rounds]:
     """Builder of the workflow that the iltm bundle's config describes, without report and MLflow, in this process."""
 
-    def build(data: Path, run: Path | None = None, **settings: Any) -> IterativeWorkflow:
+    def build(data: Path, run: Path | None = None, **settings: Any) -> Rounds:
         parser = ConfigParser(ConfigParser.load_config_file(BUNDLES / "iltm" / "configs" / "train.json"))
         paths = {"dataset_dir": str(data), "output_dir": str(run or tmp_path / "run"), "bundles": str(BUNDLES)}
         parser.update({**tiny_settings, **paths, **settings, "train::handlers": []})

@@ -76,7 +76,7 @@ def test_what_is_replaced_during_a_run_ends_it_before_the_round_is_told(iltm, da
     workflow = iltm(data)
     workflow.begin()
     case = next(case for case in workflow.cases("testing") if case.get("label"))
-    workflow.add_event_handler(RoundEvents.PRIOR_TRAINED, lambda _: turn_over(Path(case[key])))
+    workflow.add_event_handler(RoundEvents.TRAINED, lambda _: turn_over(Path(case[key])))
     with pytest.raises(InputError, match=rf"^{case['case']}: .* was replaced while the run was at work"):
         workflow.run()
     assert not workflow.folder.round(0).record.exists()
@@ -130,7 +130,7 @@ def test_a_mask_that_was_changed_after_it_was_learned_from_is_named(iltm, copied
 @pytest.mark.parametrize("damage", [b"", b"junk", torch.zeros(3), {"tokens": torch.full((1, 64), 9999)}, {}])
 def test_damaged_tokens_are_made_anew_with_a_word(iltm, copied, phantom, capsys, damage):
     model = read_saved(copied.round(1).model)
-    path = sorted(copied.tokens.glob("*.pt"))[0]
+    path = sorted(copied.kept(copied.vqvae / "model.pt").glob("*.pt"))[0]
     before = path.read_bytes()
     path.write_bytes(damage) if isinstance(damage, bytes) else save_in_one_step(path, damage)
     shutil.rmtree(copied.round(1).path)

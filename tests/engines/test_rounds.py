@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 from ignite.engine import Events
-from monai.bundle import ConfigParser
 
 from monai_iltm.data.cases import load_cases
 from monai_iltm.data.documents import read_csv, read_json, write_json
@@ -22,10 +21,10 @@ from monai_iltm.data.weights import read_saved, save_in_one_step
 from monai_iltm.engines import stages
 from monai_iltm.engines.door import plain_line
 from monai_iltm.engines.package import package_bundle
-from monai_iltm.engines.rounds import IterativeWorkflow, RoundEvents
-from monai_iltm.engines.stages import Prior
+from monai_iltm.engines.rounds import RoundEvents, Rounds
+from monai_iltm.engines.stages import Training
 from monai_iltm.engines.yardsticks import Yardsticks
-from monai_iltm.networks import VQVAE, LatentPrior
+from monai_iltm.networks import VQVAE
 from monai_iltm.store import RunFolder
 
 pytestmark = pytest.mark.slow
@@ -83,7 +82,7 @@ def differing(first: RunFolder, second: RunFolder, *left_out: str) -> list[str]:
     return [name for name in sorted({*a, *b}) if a.get(name) != b.get(name)]
 
 
-def watch(workflow: IterativeWorkflow) -> list[tuple[int, str]]:
+def watch(workflow: Rounds) -> list[tuple[int, str]]:
     """(round, event) of everything that the workflow tells from now on."""
     seen: list[tuple[int, str]] = []
     for event in (Events.EPOCH_STARTED, *RoundEvents, Events.EPOCH_COMPLETED, Events.COMPLETED):
@@ -274,7 +273,7 @@ def test_an_edited_mask_is_honoured_in_the_next_round(iltm, copied, reference, p
     left_out: dict[str, int] = {}
     workflow = iltm(phantom)
 
-    @workflow.on(RoundEvents.PRIOR_TRAINED)
+    @workflow.on(RoundEvents.TRAINED)
     def look(_: object) -> None:
         left_out.update(zip([case["case"] for case in workflow.cases("training")], suspects(workflow), strict=True))
 
@@ -283,11 +282,14 @@ def test_an_edited_mask_is_honoured_in_the_next_round(iltm, copied, reference, p
     assert left_out["training_0001"] < 64
     assert not same_weights(copied.round(1).model, reference.round(1).model)
     assert (read_image(copied.round(0).mask("training_0002")).array > 0).all()
-    assert differing(RunFolder(copied.round(0).path), RunFolder(reference.round(0).path)) == ["masks/training_0002.png"]
+    assert differing(RunFolder(copied.round(0).path), RunFolder(reference.round(0).path)) == [
+        "masks/training_0002.png",
+        "pooled.pt",
+    ]
 
 
-def suspects(workflow: IterativeWorkflow) -> list[int]:
-    return [int(row.sum()) for row in workflow._suspect(workflow.folder.round(0))]
+def suspects(workflow: Rounds) -> list[int]:
+    return [int(row.sum()) for row in workflow.marks.made(workflow.folder.round(0), workflow.cases("training"))]
 
 
 def test_locked_regions_of_the_datalist_are_honoured(iltm, data):
@@ -390,7 +392,7 @@ def test_the_papers_order_with_a_falling_threshold_and_a_warm_start(iltm, phanto
 def test_both_ends_of_the_bracket_and_what_learns_nothing(iltm, copied, phantom):
     workflow = iltm(phantom)
     network = VQVAE(2, 1, (8, 8), 1, num_embeddings=16, embedding_dim=8)
-    Yardsticks(network, workflow.preprocessing).measure(workflow)
+    Yardsticks(workflow.marks.preprocessing, network).measure(workflow)
     assert read_json(copied.trivial).keys() == {"raw_intensity", "robust_z", "vqvae_residual"}
     for name in ("oracle", "clean"):
         folder = copied.bracket(name)
@@ -400,7 +402,7 @@ def test_both_ends_of_the_bracket_and_what_learns_nothing(iltm, copied, phantom)
     oracle = load_cases(phantom, "training", copied.bracket("oracle").datalist)
     assert [case["mask"] for case in oracle] == [str(phantom / f"labels/{case['case']}.png") for case in oracle]
     before = contents(copied)
-    Yardsticks(network, workflow.preprocessing).measure(iltm(phantom))
+    Yardsticks(workflow.marks.preprocessing, network).measure(iltm(phantom))
     assert contents(copied) == before
 
 
@@ -409,10 +411,10 @@ def test_the_brackets_priors_wait_from_the_first_round_on(iltm, phantom):
     workflow = iltm(phantom, max_rounds=1)
     network = VQVAE(2, 1, (8, 8), 1, num_embeddings=16, embedding_dim=8)
     for bracket in (True, False):
-        Yardsticks(network, workflow.preprocessing, bracket).attach(workflow)
+        Yardsticks(workflow.marks.preprocessing, network, bracket).attach(workflow)
     workflow.run()
-    assert [prior.folder.title for prior in workflow.stages.waiting] == ["bracket clean", "bracket oracle"]
-    assert not any(prior.folder.model.is_file() for prior in workflow.stages.waiting)
+    assert [one.folder.title for one in workflow.stages.waiting] == ["bracket clean", "bracket oracle"]
+    assert not any(one.folder.model.is_file() for one in workflow.stages.waiting)
 
 
 def test_the_bracket_is_scored_with_the_flags_of_the_last_round(iltm, phantom, monkeypatch):
@@ -434,24 +436,17 @@ def test_the_bracket_is_scored_anew_where_rounds_were_added(iltm, phantom, tmp_p
             workflow = iltm(phantom, tmp_path / name, alpha=0.2, flag_decay=0.5, max_rounds=rounds)
             workflow.run()
             folder = workflow.folder.bracket("oracle")
-            workflow.stages.train_priors(Prior(folder, workflow.folder.datalist))
+            workflow.stages.train_all(Training(folder, workflow.folder.datalist))
             workflow.score_test(folder)
         folders.append(folder)
     assert differing(*map(RunFolder, (folder.path for folder in folders))) == []
     assert read_json(folders[0].test / "source.json")["alpha"] == 0.1
 
 
-def network_of(settings: dict) -> LatentPrior:
-    """What the run's settings describe, untrained."""
-    parser = ConfigParser(ConfigParser.load_config_file(BUNDLES / "iltm" / "configs" / "train.json"))
-    parser.update(settings)
-    return parser.get_parsed_content("network_def")
-
-
-def test_the_bundle_holds_the_last_rounds_weights_and_the_runs_settings(iltm, copied, phantom, tiny_settings):
-    workflow, network = iltm(phantom), network_of(tiny_settings)
+def test_the_bundle_holds_the_last_rounds_weights_and_the_runs_settings(iltm, copied, phantom):
+    workflow = iltm(phantom)
     for _ in range(2):  # an old bundle is replaced
-        package_bundle(copied, workflow.stages.bundles / "kde_inferer", workflow.settings, network)
+        package_bundle(copied, workflow.method, workflow.settings)
         (copied.bundle / "output").mkdir(exist_ok=True)
         (copied.bundle / "output" / "a_map.tif").write_bytes(b"somebody's")
     assert (copied.bundle / "models" / "model.pt").read_bytes() == copied.round(1).model.read_bytes()
@@ -470,9 +465,9 @@ def test_the_bundle_holds_the_last_rounds_weights_and_the_runs_settings(iltm, co
 
 
 @pytest.mark.parametrize("damage", ["model", "nan", "threshold"])
-def test_what_is_damaged_does_not_take_the_place_of_a_sound_bundle(iltm, copied, phantom, tiny_settings, damage):
-    workflow, network, last = iltm(phantom), network_of(tiny_settings), copied.round(1)
-    told = workflow.stages.bundles / "kde_inferer", workflow.settings, network
+def test_what_is_damaged_does_not_take_the_place_of_a_sound_bundle(iltm, copied, phantom, damage):
+    workflow, last = iltm(phantom), copied.round(1)
+    told = workflow.method, workflow.settings
     package_bundle(copied, *told)
     before = {path: path.read_bytes() for path in copied.bundle.rglob("*") if path.is_file()}
     if damage == "model":

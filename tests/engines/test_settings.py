@@ -92,7 +92,7 @@ def test_every_example_is_a_value_of_its_kind():
 def test_every_plain_setting_of_a_run_has_a_kind():
     """Else its mistakes are found by whatever meets them first."""
     content = json.loads(TRAIN.read_text())
-    free = {"perceptual_loss", "imports", "bundles", "device", "yardsticks", "report", "tracker"}
+    free = {"perceptual_loss", "imports", "bundles", "network_def", "device", "yardsticks", "report", "tracker"}
     plain = {name for name, value in content.items() if not isinstance(value, dict)} - free
     assert {name for name in plain if not name.startswith(("init", "run", "final"))} <= KINDS.keys()
 

@@ -11,8 +11,11 @@ from torch import nn
 from monai_iltm.data.errors import InputError
 from monai_iltm.distributed import barrier, inner, is_main, own_share, parallel, rank_device
 from monai_iltm.engines import stages
-from monai_iltm.engines.stages import Prior, Stages, config_files, run_stage
+from monai_iltm.engines.method import config_files, read_method, run_stage
+from monai_iltm.engines.stages import Stages, Training
 from monai_iltm.store import RunFolder
+
+METHOD = read_method(Path(__file__).resolve().parents[2] / "bundles" / "kde_inferer")
 
 
 @pytest.fixture
@@ -98,12 +101,12 @@ def test_a_prior_that_waits_trains_beside_a_rounds_where_a_process_is_free(
     """One a round, in order; which are trained at once stands in the name of the bar."""
     monkeypatch.setattr(idist, "get_world_size", lambda: world)
     monkeypatch.setattr(stages, "trainers", lambda: trainers)
-    part = Stages(run, "bundles", {"side_by_side": fits, "prior_epochs": 1}, warm_start=False)
-    ends = [Prior(run.bracket("clean"), run.datalist, "clean"), Prior(run.bracket("oracle"), run.datalist)]
+    part = Stages(run, METHOD, {"side_by_side": fits, "prior_epochs": 1})
+    ends = [Training(run.bracket("clean"), run.datalist, "clean"), Training(run.bracket("oracle"), run.datalist)]
     part.waiting.extend(ends)
     for index in range(3):
-        part.train_round(Prior(run.round(index), run.datalist))
-    part.train_priors(*ends)  # what is left of them
+        part.train_round(Training(run.round(index), run.datalist))
+    part.train_all(*ends)  # what is left of them
     apart = [(f"round_0{index}", f"round {index}: prior", "training") for index in range(3)]
     left = [("clean", "clean"), ("oracle", "training")]
     if beside:
@@ -118,10 +121,10 @@ def test_a_prior_that_waits_trains_beside_a_rounds_where_a_process_is_free(
 def test_images_that_round_0_encodes_are_not_read_beside_it(run, trained, monkeypatch):
     monkeypatch.setattr(idist, "get_world_size", lambda: 2)
     monkeypatch.setattr(stages, "trainers", lambda: 1)
-    part = Stages(run, "bundles", {"side_by_side": True, "prior_epochs": 1}, warm_start=False)
-    part.waiting.append(Prior(run.bracket("oracle"), run.datalist))
+    part = Stages(run, METHOD, {"side_by_side": True, "prior_epochs": 1})
+    part.waiting.append(Training(run.bracket("oracle"), run.datalist))
     for index in range(2):
-        part.train_round(Prior(run.round(index), run.datalist))
+        part.train_round(Training(run.round(index), run.datalist))
     assert [folder for folder, *_ in trained] == ["round_00", "round_01", "oracle"]
 
 

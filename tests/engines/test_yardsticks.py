@@ -37,7 +37,7 @@ def test_trivial_detectors_on_a_bright_spot(tmp_path):
     ill = {"case": "ill", "image": str(tmp_path / "ill.png"), "label": str(tmp_path / "truth.png")}
     well = {**training[0], "normal": True}
     network = VQVAE(2, 1, (4, 4), 1, num_embeddings=4, embedding_dim=2)
-    figures = Yardsticks(network, preprocessing((12, 12), 1, (0, 255)))._trivial(training, [ill, well])
+    figures = Yardsticks(preprocessing((12, 12), 1, (0, 255)), network)._trivial(training, [ill, well])
     assert figures.keys() == {"raw_intensity", "robust_z", "vqvae_residual"}
     for name in ("raw_intensity", "robust_z"):
         assert figures[name]["auroc"] == figures[name]["image_auroc"] == figures[name]["anomalous_auroc"] == 1
