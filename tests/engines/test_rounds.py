@@ -66,7 +66,10 @@ def contents(run: RunFolder, *left_out: str) -> dict[str, object]:
         if path.is_dir() or path.name == NAME or name in ("run.json", *left_out):
             continue
         if path.suffix == ".pt":
-            found[name] = {key: value.tolist() for key, value in torch.load(path, weights_only=True).items()}
+            saved = torch.load(path, weights_only=True)
+            found[name] = {
+                key: value.tolist() if isinstance(value, torch.Tensor) else value for key, value in saved.items()
+            }
         elif path.suffix == ".csv":
             found[name] = [{k: v for k, v in row.items() if k not in UNTIMED} for row in read_csv(path)]
         elif path.suffix == ".json":
@@ -90,7 +93,7 @@ def watch(workflow: Rounds) -> list[tuple[int, str]]:
     return seen
 
 
-ROUND = ["EPOCH_STARTED", "PRIOR_TRAINED", "TRAINING_SCORED", "MASKS_MADE", "TEST_SCORED", "EPOCH_COMPLETED"]
+ROUND = ["EPOCH_STARTED", "TRAINED", "TRAINING_SCORED", "MARKED", "TEST_SCORED", "EPOCH_COMPLETED"]
 
 
 # ---- two rounds ----
