@@ -28,7 +28,8 @@ from monai_iltm.data.prepare import prepare as prepare_folder
 from monai_iltm.data.problems import format_problems
 from monai_iltm.distributed import torchrun
 from monai_iltm.engines.door import require_writable, tell_plainly
-from monai_iltm.engines.overrides import as_config, as_word, check_ids, check_names, load_configs
+from monai_iltm.engines.method import known_settings
+from monai_iltm.engines.overrides import SETTINGS, as_config, as_word, check_ids, check_names, load_configs
 from monai_iltm.engines.rules import FLAG_THRESHOLDS, MASK_RULES
 from monai_iltm.engines.settings import EXPRESSIONS, Kind, kind_like, read_word, require_all
 
@@ -160,12 +161,15 @@ def _settings(names: Sequence[str], settings: dict[str, Any]) -> dict[str, Any]:
     """The values of the words given, by id; InputError for one that the bundle does not know, or cannot be, there or
     in the overlays named."""
     files = preset_files(names)
-    check_names(load_configs(files[1:]), load_configs(files[:1]))
-    content = load_configs(files)
-    check_ids(settings, content)
+    content = {**load_configs(files), "bundle_root": str(_defaults().parents[1])}
+    known = known_settings(content)
+    check_ids(load_configs(files[1:]), load_configs(files[:1]), known)
     values = {name: _read(name, word) for name, word in settings.items()}
     require_all({**content, **values})
-    return values
+    # what the method's stages alone know comes to them under this name
+    whole = {name if name in content or name not in known else f"{SETTINGS}::{name}": values[name] for name in values}
+    check_ids(whole, content, known)
+    return whole
 
 
 def _read(name: str, word: Any, kind: Kind | None = None) -> Any:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from monai.config import PathLike
 from monai.data import CacheDataset, Dataset
-from monai.transforms import Compose, EnsureTyped, SelectItemsd
+from monai.transforms import Compose, EnsureTyped, MapTransform, SelectItemsd
 
 from monai_iltm.data.checks import require_sound
 from monai_iltm.data.errors import InputError, shown
@@ -119,16 +120,33 @@ def _once(content: dict[str, Any], names: Sequence[str]) -> Iterator[dict[str, A
 
 
 def image_dataset(
-    data: Sequence[dict[str, Any]], transform: Compose, augmentation: Compose | None = None, cache_rate: float = 1.0
+    data: Sequence[dict[str, Any]],
+    transform: Compose,
+    augmentation: Compose | None = None,
+    cache_rate: float = 1.0,
+    masks: bool = False,
 ) -> Dataset:
     """Preprocessed images as plain tensors, items {"image": f32}; each is augmented anew whenever it is asked for.
+
+    ``masks``: items have "mask" f32 [1, *S] too, non-zero = leave out; of a case without one it is 0.
 
     The share ``cache_rate`` of the preprocessed images is held in memory. Draws come from the state of the dataset's
     ``transform``.
     """
-    plain = EnsureTyped(["image"], track_meta=False)
-    steps: list[Any] = [transform, SelectItemsd(["image"]), plain]
+    keys = ["image", "mask"] if masks else ["image"]
+    plain = EnsureTyped(keys, track_meta=False)
+    steps: list[Any] = [transform, *([_EmptyMaskd()] if masks else []), SelectItemsd(keys), plain]
     whole = Compose([*steps, augmentation, plain] if augmentation is not None else steps).flatten()
     if cache_rate == 0 or not len(data):
         return Dataset(data, whole)
     return CacheDataset(data, whole, cache_rate=cache_rate, num_workers=None, progress=False)
+
+
+class _EmptyMaskd(MapTransform):
+    """Gives an image f32 [C, *S] without "mask" one of zeros [1, *S]."""
+
+    def __init__(self) -> None:
+        super().__init__(["image"])
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        return {"mask": torch.zeros_like(data["image"][:1]), **data}

@@ -62,6 +62,11 @@ class Method:
     falls: tuple[str, ...] = ()
     marks: tuple[str, ...] = (PLACES, IMAGES)
 
+    def ids(self) -> set[str]:
+        """The settings that its stages and its scorer know."""
+        configs = {(stage.bundle, stage.config) for stage in self.stages} | {(self.scorer, "inference")}
+        return {name for bundle, config in configs for name in self._parser(bundle, config, {}).get()}
+
     def fallen(self, settings: Mapping[str, Any], share: float, index: int) -> dict[str, float | None]:
         """The scorer's falling numbers as they are in a round: those given are less by a share every round."""
         given = {name: settings.get(name) for name in self.falls}
@@ -113,6 +118,14 @@ def read_method(bundle: PathLike) -> Method:
         check_names([*stage.takes.values(), *stage.keeps.values()], earlier)
         earlier.add(stage.name)
     return method
+
+
+def known_settings(content: Mapping[str, Any]) -> set[str]:
+    """What the stages of the method know that a config of rounds names; nothing where it names none."""
+    if "method" not in content:
+        return set()
+    told = ("imports", "bundle_root", "bundles", "method")
+    return ConfigParser({name: content[name] for name in told if name in content}).get_parsed_content("method").ids()
 
 
 def _stage(entry: Mapping[str, Any]) -> Stage:

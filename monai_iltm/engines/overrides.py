@@ -6,7 +6,7 @@ import ast
 import difflib
 import inspect
 import pydoc
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,17 @@ from monai_iltm.engines.settings import EXPRESSIONS, KINDS, Text, require, requi
 
 # What `python -m monai.bundle run` takes itself, beside the ids of a config.
 BUNDLE_OPTIONS = {"run_id", "init_id", "final_id", "meta_file", "config_file", "logging_file", "tracking", "args_file"}
+SETTINGS = "settings"  # where a config of rounds holds the values of its stages
 SEPARATORS = ("::", "#")  # of an id's parts, MONAI's new one and its old one
 
 
-def check_overrides(arguments: Sequence[str]) -> None:
+def check_overrides(
+    arguments: Sequence[str], known_settings: Callable[[Mapping[str, Any]], Iterable[str]] = lambda _: ()
+) -> None:
     """Every ``--id value`` of a ``monai.bundle run`` command names something that its config files hold, and gives it
     a value of its kind; so do the files themselves.
+
+    known_settings: content of the files -> what may stand under ``settings``, beside what does.
 
     Raises InputError that names the id and the nearest known one, or the value and how to write one.
     """
@@ -32,7 +37,8 @@ def check_overrides(arguments: Sequence[str]) -> None:
     if not files:
         return
     content = load_configs(files)
-    check_ids([name for name, _ in given], content)
+    told = {name: word for name, word in given if name == "bundle_root"}
+    check_ids([name for name, _ in given], content, known_settings({**content, **told}))
     require_all(content)
     for name, word in given:
         _check_word(name, word)
@@ -46,15 +52,18 @@ def load_configs(files: Iterable[Any]) -> dict[str, Any]:
     return content
 
 
-def check_ids(ids: Iterable[str], content: Mapping[str, Any]) -> None:
+def check_ids(ids: Iterable[str], content: Mapping[str, Any], settings: Iterable[str] = ()) -> None:
     """Raise InputError for the first id that a config does not hold, with the nearest one that it does.
 
-    An id of several parts, as layout::contamination, may also name an argument that its component takes.
+    An id of several parts, as layout::contamination, may also name an argument that its component takes; under
+    ``settings`` these may stand too.
     """
     paths = [_parts(one) for one in ids]
     check_names({parts[0] for parts in paths}, content)
     for root, *inner in paths:
         held, place = content[root], root
+        if root == SETTINGS and isinstance(held, dict):
+            held = {**dict.fromkeys(settings), **held}
         for part in inner:
             known = _inside(held)
             if known is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -13,7 +14,15 @@ SMALLEST_ERROR = 1e-10  # of intensities in [0, 1]: a perfect copy has 100 dB, n
 
 
 class ResidualInferer(MapInferer):
-    """|image - reconstruction|, mean over channels, of any network that reconstructs."""
+    """|image - reconstruction|, mean over channels, of any network that reconstructs.
+
+    Args:
+        scores: methods of the network, images -> [B], higher = stranger, such as "kl": numbers beside the errors.
+    """
+
+    def __init__(self, scores: Sequence[str] = ()) -> None:
+        super().__init__()
+        self.scores = tuple(scores)
 
     @torch.no_grad()
     def score(self, images: Tensor, network: Any, mask: Tensor | None = None) -> Scored:
@@ -27,4 +36,5 @@ class ResidualInferer(MapInferer):
             "mae": difference.abs().flatten(1).mean(1),
             "psnr": -10 * mse.clamp(min=SMALLEST_ERROR).log10(),
         }
+        numbers |= {name: getattr(network, name)(images) for name in self.scores}
         return Scored(difference.abs().mean(1, keepdim=True), {"reconstruction": reconstruction}, numbers)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import torch
 from monai.networks.layers import Act, Conv, Norm
@@ -42,8 +43,8 @@ class DenseVAE(nn.Module):
         conv, last = Conv[Conv.CONV, dims], widths[-1]
         narrow = max(1, last // NARROWER)
         cells = narrow * math.prod(self.grid)
-        down = [_block(dims, a, b, Conv.CONV) for a, b in zip(widths[:-1], widths[1:], strict=True)]
-        up = [_block(dims, b, a, Conv.CONVTRANS) for a, b in zip(widths[1:-1], widths[2:], strict=True)]
+        down = [_block(dims, a, b, Conv.CONV) for a, b in pairwise(widths)]
+        up = [_block(dims, b, a, Conv.CONVTRANS) for a, b in pairwise(widths[1:])]
         self.encoder = nn.Sequential(*down, conv(last, narrow, 1), nn.Flatten(), nn.Dropout(dropout))
         self.mean, self.log_var = nn.Linear(cells, latent), nn.Linear(cells, latent)
         self.decoder = nn.Sequential(

@@ -31,6 +31,11 @@ class LatentPrior(nn.Module):
             )
         self.vqvae, self.transformer = vqvae, transformer
 
+    @property
+    def factor(self) -> int:
+        """Voxels of a token on every axis: those of an image are a multiple of it."""
+        return self.vqvae.factor
+
     def tokens(self, image: Tensor) -> Tensor:
         """Tokens i64 [B, L] of images f32 [B, C, *S].
 
