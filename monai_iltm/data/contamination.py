@@ -7,8 +7,8 @@ import math
 from pathlib import Path
 
 import numpy as np
-from monai.config import PathLike
 
+from monai_iltm.data.one_step import PathLike
 from monai_iltm.errors import InputError
 
 

@@ -9,9 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
-from monai.config import PathLike
-
-from monai_iltm.data.one_step import in_one_step
+from monai_iltm.data.one_step import PathLike, in_one_step
 from monai_iltm.errors import InputError, shown
 
 # The longer marks first: UTF-32's little-endian mark begins with UTF-16's.
