@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import count, takewhile
 from pathlib import Path
 from typing import Any
-
-from monai.config import PathLike
 
 from monai_iltm.data.contamination import sha256
 from monai_iltm.data.documents import write_json
 from monai_iltm.data.errors import InputError
 from monai_iltm.data.images import is_volume
+from monai_iltm.data.one_step import PathLike
 from monai_iltm.data.records import read_record, require_same
 
 MAP_SUFFIXES, MASK_SUFFIXES = (".nii.gz", ".tif"), (".nii.gz", ".png")
@@ -207,10 +207,12 @@ class RunFolder:
 
     def rounds(self) -> list[RoundFolder]:
         """The complete rounds, in order, up to the first gap."""
-        complete: list[RoundFolder] = []
-        while self.round(len(complete)).record.is_file():
-            complete.append(self.round(len(complete)))
-        return complete
+        return list(takewhile(lambda one: one.record.is_file(), map(self.round, count())))
+
+    def stages(self, within: Path | None = None) -> list[Path]:
+        """Trainings that all rounds share, or those `within` a round's folder: history.csv, and model.pt once done."""
+        found = sorted(path.parent for path in (within or self.path).glob("*/history.csv"))
+        return [path for path in found if not path.name.startswith("round_")]
 
     def bracket(self, name: str) -> RoundFolder:
         """An end of the bracket, "oracle" or "clean"."""

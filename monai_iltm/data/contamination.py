@@ -7,9 +7,9 @@ import math
 from pathlib import Path
 
 import numpy as np
-from monai.config import PathLike
 
 from monai_iltm.data.errors import InputError
+from monai_iltm.data.one_step import PathLike
 
 
 def contaminate(

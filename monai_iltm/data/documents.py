@@ -9,10 +9,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
-from monai.config import PathLike
-
 from monai_iltm.data.errors import InputError, shown
-from monai_iltm.data.one_step import in_one_step
+from monai_iltm.data.one_step import PathLike, in_one_step
 
 # The longer marks first: UTF-32's little-endian mark begins with UTF-16's.
 BYTE_ORDER_MARKS = {

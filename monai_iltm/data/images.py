@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from monai.config import PathLike
 from nibabel.nifti1 import Nifti1Header
 from PIL import Image
 
@@ -17,7 +16,7 @@ from monai_iltm.data.claims import MOST_BYTES
 from monai_iltm.data.errors import InputError, shown
 from monai_iltm.data.grids import Grid
 from monai_iltm.data.headers import image_shape, mm_affine
-from monai_iltm.data.one_step import in_one_step
+from monai_iltm.data.one_step import PathLike, in_one_step
 from monai_iltm.data.orientations import TAG, UPRIGHT, stored
 from monai_iltm.data.pictures import Picture, picture_grid, read_picture
 from monai_iltm.data.tiffs import read_tiff, tiff_grid, write_tiff

@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from monai.config import PathLike
-
 from monai_iltm.data.documents import read_csv, read_json
 from monai_iltm.data.errors import InputError
+from monai_iltm.data.one_step import PathLike
 
 Kind = type | tuple[type, ...]
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from monai.config import PathLike
 from nibabel.nifti1 import Nifti1Header
 
 from monai_iltm.data.claims import MOST_BYTES
 from monai_iltm.data.errors import InputError, shown
 from monai_iltm.data.grids import Grid
 from monai_iltm.data.images import decode_picture, is_volume, read_image
+from monai_iltm.data.one_step import PathLike
 from monai_iltm.data.orientations import UPRIGHT
 from monai_iltm.data.pictures import Picture
 
