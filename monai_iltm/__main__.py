@@ -1,4 +1,7 @@
-"""`python -m monai_iltm VERB`: short ways to the bundles and to what a person wants to know of data and runs."""
+"""`python -m monai_iltm VERB`: short ways to the bundles and to what a person wants to know of data and runs.
+
+What takes seconds to import is imported by the verb that needs it, once its words have been looked at.
+"""
 
 from __future__ import annotations
 
@@ -8,30 +11,31 @@ import sys
 from collections.abc import Callable, Sequence
 from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import fire
 from fire.decorators import SetParseFn
-from monai.bundle import ConfigParser
-from monai.bundle import run as run_bundle
 
 from monai_iltm import __version__, resources
 from monai_iltm import report as pages
-from monai_iltm.data.cases import TRUTH_RULE
 from monai_iltm.data.documents import write_json
 from monai_iltm.data.errors import InputError, shown
-from monai_iltm.data.layouts import renewed_cases
-from monai_iltm.data.phantom2d import write_phantom2d
-from monai_iltm.data.phantom3d import write_phantom3d
-from monai_iltm.data.prepare import Prepared
-from monai_iltm.data.prepare import prepare as prepare_folder
-from monai_iltm.data.problems import format_problems
-from monai_iltm.distributed import torchrun
-from monai_iltm.engines.door import require_writable, tell_plainly
+from monai_iltm.data.truth import TRUTH_RULE
 from monai_iltm.engines.method import known_settings
 from monai_iltm.engines.overrides import SETTINGS, as_config, as_word, check_ids, check_names, load_configs
-from monai_iltm.engines.rules import FLAG_THRESHOLDS, MASK_RULES
-from monai_iltm.engines.settings import EXPRESSIONS, Kind, kind_like, read_word, require_all
+from monai_iltm.engines.settings import (
+    EXPRESSIONS,
+    FLAG_THRESHOLDS,
+    MASK_RULES,
+    Kind,
+    kind_like,
+    read_word,
+    require_all,
+)
+from monai_iltm.engines.telling import tell_plainly
+
+if TYPE_CHECKING:
+    from monai_iltm.data.prepare import Prepared
 
 PATHS = ("bundle_root", "dataset_dir", "output_dir")
 OTHER_NAMES = {"tracking": "train::handlers::0::address"}  # `tracking` is an option of MONAI's own command
@@ -58,8 +62,12 @@ def run(preset: str, data: str, out: str, *overlays: str, processes: Any = 1, **
     values = {**{name: str(Path(path).absolute()) for name, path in folders.items()}, **given}
     print(shown_command(files, values, count), flush=True)
     if count > 1:
+        from monai_iltm.distributed import torchrun
+
         torchrun(count, "monai.bundle", "run", "--config_file", *_arguments(files, values))
         return
+    from monai.bundle import run as run_bundle
+
     meta, logging = (str(configs / name) for name in ("metadata.json", "logging.conf"))
     run_bundle(config_file=[str(path) for path in files], meta_file=meta, logging_file=logging, **_decided(values))
 
@@ -79,6 +87,12 @@ def prepare(
     """
     names = [preset] if preset else []
     given = _settings(names, settings)
+    from monai.bundle import ConfigParser
+
+    from monai_iltm.data.layouts import renewed_cases
+    from monai_iltm.data.prepare import prepare as prepare_folder
+    from monai_iltm.data.problems import format_problems
+
     layout, limits, truth = None, {}, {}
     if preset is not None or given:
         parser = ConfigParser(ConfigParser.load_config_files([str(path) for path in preset_files(names)]))
@@ -104,6 +118,8 @@ def _keep(prepared: Prepared, target: Path, renew: bool) -> str:
         return f"{shown(target)} {'stays as it is' if target.is_file() else 'is not written'}"
     if target.is_file() and not renew:
         return f"{shown(target)} is there, and stays"
+    from monai_iltm.engines.door import require_writable
+
     require_writable(target.parent)
     write_json(target, prepared.datalist)
     return f"{shown(target)} written"
@@ -124,6 +140,9 @@ def report(run: str) -> None:
 @SetParseFn(str)
 def phantom(kind: str, folder: str, **parameters: Any) -> None:
     """Write a phantom: `phantom 2d DIR` or `phantom 3d DIR`, parameters as in docs/phantoms.md."""
+    from monai_iltm.data.phantom2d import write_phantom2d
+    from monai_iltm.data.phantom3d import write_phantom3d
+
     writers: dict[str, Callable[..., Path]] = {"2d": write_phantom2d, "3d": write_phantom3d}
     if kind not in writers:
         raise InputError(f"a phantom is {' or '.join(writers)}, found {shown(kind)}")

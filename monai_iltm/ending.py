@@ -9,8 +9,10 @@ import time
 from collections.abc import Iterable
 from functools import cache
 from types import FrameType
+from typing import TYPE_CHECKING
 
-from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
+if TYPE_CHECKING:
+    from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
 STOPPED = "stopped; the same command goes on where it was"
 LAUNCHER = "ILTM_LAUNCHER"  # process id of what has started this one, where that is ours

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import count, takewhile
 from pathlib import Path
-from typing import Any
 
 from monai_iltm.data.contamination import sha256
-from monai_iltm.data.documents import write_json
 from monai_iltm.data.errors import InputError
 from monai_iltm.data.images import is_volume
 from monai_iltm.data.one_step import PathLike
-from monai_iltm.data.records import read_record, require_same
 
 MAP_SUFFIXES, MASK_SUFFIXES = (".nii.gz", ".tif"), (".nii.gz", ".png")
 
@@ -227,26 +223,6 @@ def result_names(case: str, kind: str) -> list[str]:
 def result_name(case: str, kind: str, image_path: PathLike) -> str:
     """The name of a test result beside an image of this format."""
     return result_names(case, kind)[0 if is_volume(image_path) else 1]
-
-
-def open_run(
-    folder: PathLike, settings: Mapping[str, Any], inputs: Mapping[str, str], dataset_dir: str, **about: Any
-) -> RunFolder:
-    """Begin a run, or go on with one whose settings and inputs are the same.
-
-    settings: all that decides the result. inputs: {case id: sha256 of its image}.
-    dataset_dir: where they lie now; it may differ when a run is taken up again. about: what is
-    noted beside them at the beginning (seed, versions, start). Raises InputError that names every difference.
-    """
-    run = RunFolder(Path(folder))
-    wanted = {"settings": settings, "cases": inputs, "dataset_dir": dataset_dir}
-    wanted = json.loads(json.dumps(wanted, default=str))  # a setting may be a module: its description stands for it
-    there = {**wanted, **about}
-    if run.record.is_file():
-        there = read_record(run.record, {"settings": dict, "cases": dict}, "take another output folder")
-    require_same(run.path, there, wanted)
-    write_json(run.record, {**there, "dataset_dir": wanted["dataset_dir"]})
-    return run
 
 
 def _first(paths: Iterable[Path]) -> Path | None:

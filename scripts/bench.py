@@ -28,7 +28,7 @@ from bench_measure import measure
 
 from monai_iltm.data.documents import read_json, write_json
 from monai_iltm.data.errors import InputError
-from monai_iltm.engines.door import tell_plainly
+from monai_iltm.engines.telling import tell_plainly
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt

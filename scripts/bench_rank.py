@@ -21,10 +21,10 @@ from monai_iltm import distributed
 from monai_iltm.data.documents import read_json, write_json
 from monai_iltm.data.weights import load_weights, save_in_one_step
 from monai_iltm.distributed import barrier, fast_bfloat16, is_main, parallel, start_processes, stop_processes
-from monai_iltm.engines.door import tell_plainly
 from monai_iltm.engines.method import run_stage
 from monai_iltm.engines.optimiser import MuonAdamW
 from monai_iltm.engines.step import TrainStep
+from monai_iltm.engines.telling import tell_plainly
 from monai_iltm.losses import TokenLoss, VQVAELoss
 from monai_iltm.networks import LatentPrior
 

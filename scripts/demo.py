@@ -11,7 +11,7 @@ import fire
 
 from monai_iltm.__main__ import run, status
 from monai_iltm.data.phantom2d import write_phantom2d
-from monai_iltm.engines.door import tell_plainly
+from monai_iltm.engines.telling import tell_plainly
 from monai_iltm.store import RunFolder
 
 HOME = Path(__file__).resolve().parents[1]

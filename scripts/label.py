@@ -27,7 +27,7 @@ import numpy as np
 from monai_iltm.data.documents import read_json
 from monai_iltm.data.errors import InputError
 from monai_iltm.data.images import read_image, stem, write_image
-from monai_iltm.engines.door import tell_plainly
+from monai_iltm.engines.telling import tell_plainly
 from monai_iltm.store import ResultFolder, RunFolder
 
 HERE = Path(__file__).resolve().parent

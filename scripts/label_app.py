@@ -12,7 +12,7 @@ import bundle_app
 from fastapi import HTTPException
 from monailabel.interfaces.app import MONAILabelApp
 
-from monai_iltm.engines.door import plain_line
+from monai_iltm.engines.telling import plain_line
 
 logger = logging.getLogger(__name__)
 

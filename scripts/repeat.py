@@ -21,7 +21,7 @@ import fire
 from monai_iltm.data.documents import read_json
 from monai_iltm.data.errors import InputError
 from monai_iltm.data.phantom2d import write_phantom2d
-from monai_iltm.engines.door import tell_plainly
+from monai_iltm.engines.telling import tell_plainly
 from monai_iltm.store import RunFolder
 
 RUNS = Path(__file__).resolve().parents[1] / "runs" / "repeat"

@@ -23,7 +23,7 @@ from monai_iltm.data.documents import read_csv, read_json, write_json
 from monai_iltm.data.errors import InputError
 from monai_iltm.data.phantom2d import write_phantom2d
 from monai_iltm.data.phantom3d import write_phantom3d
-from monai_iltm.engines.door import tell_plainly
+from monai_iltm.engines.telling import tell_plainly
 from monai_iltm.store import ResultFolder, RunFolder
 
 HOME = Path(__file__).resolve().parents[1]

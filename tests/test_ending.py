@@ -16,7 +16,7 @@ from monai_iltm.ending import LAUNCHER, killed_lines
 
 WAIT = """
 import sys, time
-from monai_iltm.engines.door import tell_plainly
+from monai_iltm.engines.telling import tell_plainly
 tell_plainly()
 print("ready", flush=True)
 time.sleep(60)

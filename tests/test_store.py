@@ -7,7 +7,8 @@ import torch
 
 from monai_iltm.data.documents import read_json, write_json
 from monai_iltm.data.errors import InputError
-from monai_iltm.store import ResultFolder, RoundFolder, RunFolder, open_run, result_name
+from monai_iltm.engines.begin import open_run
+from monai_iltm.store import ResultFolder, RoundFolder, RunFolder, result_name
 
 SETTINGS = {"num_codes": 64, "image_size": (32, 32), "order": "any", "layout": None}
 INPUTS = {"a": "1f", "b": "2e"}

@@ -16,8 +16,7 @@ from monai_iltm.data.errors import InputError, shown
 from monai_iltm.data.layouts import folder_cases, manifest_cases
 from monai_iltm.data.lists import SPLITS, read_lists
 from monai_iltm.data.tree import require_folder
-
-TRUTH_RULE = ("label_threshold", "label_ignore")
+from monai_iltm.data.truth import TRUTH_RULE
 
 
 class NoCases(Sequence[dict[str, Any]]):

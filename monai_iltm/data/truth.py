@@ -15,6 +15,7 @@ from monai_iltm.data.one_step import PathLike
 from monai_iltm.data.orientations import UPRIGHT
 from monai_iltm.data.pictures import Picture
 
+TRUTH_RULE = ("label_threshold", "label_ignore")  # how a label is read, as its entry in a list tells
 SHOWN_VALUES = 5
 SAMPLE = 1_000_000  # values that a message's are found among
 SETTINGS = "state label_threshold (values above it are marked) or label_ignore (a value left out of the figures)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
@@ -18,10 +19,10 @@ from monai_iltm.data.contamination import sha256
 from monai_iltm.data.documents import write_csv, write_json
 from monai_iltm.data.errors import InputError
 from monai_iltm.data.leftovers import door_notes
-from monai_iltm.data.records import read_cases
+from monai_iltm.data.records import read_cases, read_record, require_same
 from monai_iltm.distributed import barrier, is_main
 from monai_iltm.engines.door import require_writable
-from monai_iltm.store import RunFolder, open_run
+from monai_iltm.store import RunFolder
 
 SPLITS = ("training", "testing", "testing_apart")  # what the results rest on
 PACKAGES = ("monai", "torch", "pytorch-ignite", "numpy", "nibabel")
@@ -80,6 +81,26 @@ def begin_run(
         _require_same_lists(run, sound)
         write_json(run.datalist, sound)  # anew each time: labels and locked regions may have come since
     barrier()
+    return run
+
+
+def open_run(
+    folder: PathLike, settings: Mapping[str, Any], inputs: Mapping[str, str], dataset_dir: str, **about: Any
+) -> RunFolder:
+    """Begin a run, or go on with one whose settings and inputs are the same.
+
+    settings: all that decides the result. inputs: {case id: sha256 of its image}.
+    dataset_dir: where they lie now; it may differ when a run is taken up again. about: what is
+    noted beside them at the beginning (seed, versions, start). Raises InputError that names every difference.
+    """
+    run = RunFolder(Path(folder))
+    wanted = {"settings": settings, "cases": inputs, "dataset_dir": dataset_dir}
+    wanted = json.loads(json.dumps(wanted, default=str))  # a setting may be a module: its description stands for it
+    there = {**wanted, **about}
+    if run.record.is_file():
+        there = read_record(run.record, {"settings": dict, "cases": dict}, "take another output folder")
+    require_same(run.path, there, wanted)
+    write_json(run.record, {**there, "dataset_dir": wanted["dataset_dir"]})
     return run
 
 

@@ -1,14 +1,11 @@
-"""At the command line's door: a mistake is told in one line, before any long work."""
+"""At a command's door: what it is told is looked at, its folders are there and its own, before any long work."""
 
 from __future__ import annotations
 
-import errno
 import os
-import signal
 import sys
 import tempfile
 import warnings
-from types import TracebackType
 
 from monai.config import PathLike
 
@@ -16,18 +13,9 @@ from monai_iltm.data.errors import InputError
 from monai_iltm.data.lock import hold_folder
 from monai_iltm.data.tree import require_folder
 from monai_iltm.distributed import barrier, have_met, is_main
-from monai_iltm.ending import end_stopped, stop_plainly
 from monai_iltm.engines.method import known_settings
 from monai_iltm.engines.overrides import check_overrides
-
-# How the errors begin by which our networks and inferers refuse a setting.
-REFUSALS = ("MaskedTransformer: ", "LatentPrior: ", "token_grid: ", "KDEInferer: ", "flag: ")
-
-# How gloo's and nccl's errors tell of a process that is gone.
-PEER_LOST = ("Connection closed by peer", "Connection reset by peer", "remote process exited")
-
-# What the system answers where there is no room for more: on the disk, in a quota, in a file.
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+from monai_iltm.engines.telling import tell_plainly
 
 
 def open_door(output_dir: PathLike | None = None) -> None:
@@ -52,12 +40,6 @@ def open_door(output_dir: PathLike | None = None) -> None:
         barrier()
 
 
-def tell_plainly() -> None:
-    """From now on a user's mistake, a full disk and a stop are told in one line; all else keeps its traceback."""
-    sys.excepthook = _tell
-    stop_plainly()
-
-
 def require_inputs(dataset_dir: PathLike, *weights: PathLike) -> None:
     """Raise InputError where the folder of images or a weight file is not there: first thing in a config's ``run``."""
     require_folder(dataset_dir)
@@ -74,29 +56,3 @@ def require_writable(folder: PathLike) -> None:
             pass
     except OSError as error:
         raise InputError(f"{folder}: output folder cannot be written ({error.strerror})") from error
-
-
-def plain_line(error: BaseException | None) -> str | None:
-    """One line for the mistake that an error is, or stems from, for a full disk and a lost process; else None."""
-    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
-    while error is not None:
-        if isinstance(error, InputError) or (isinstance(error, ValueError) and str(error).startswith(REFUSALS)):
-            return f"error: {error}"
-        if isinstance(error, OSError) and error.errno in NO_ROOM:
-            where = f"{error.filename}: " if error.filename else ""
-            return f"error: {where}no room to write ({error.strerror}); with more of it the same command goes on"
-        if several and any(words in str(error) for words in PEER_LOST):
-            ends = f"process {os.environ.get('RANK')} ends: another process of this run did, and tells why"
-            return f"{ends}, unless the system has killed it, as where memory runs out"
-        error = error.__cause__ or error.__context__
-    return None
-
-
-def _tell(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    if kind is KeyboardInterrupt:
-        end_stopped(signal.SIGINT)
-    line = plain_line(error)
-    if line is None:
-        sys.__excepthook__(kind, error, trace)
-    else:
-        print(line, file=sys.stderr)

@@ -14,13 +14,12 @@ from monai.transforms import Compose
 from monai.utils import convert_to_tensor
 from torch import Tensor
 
-from monai_iltm.data.cases import TRUTH_RULE
 from monai_iltm.data.documents import write_json
 from monai_iltm.data.errors import InputError
 from monai_iltm.data.grids import require_grid
 from monai_iltm.data.images import image_grid, mask_suffix, read_image, write_image
 from monai_iltm.data.problems import shown_path
-from monai_iltm.data.truth import read_mask
+from monai_iltm.data.truth import TRUTH_RULE, read_mask
 from monai_iltm.distributed import gathered, own_share
 from monai_iltm.ops.tokens import pool_mask
 from monai_iltm.store import ResultFolder, RoundFolder

@@ -1,4 +1,7 @@
-"""A method: the stages that are trained, each a bundle's config, and the bundle that scores; declared in JSON."""
+"""A method: the stages that are trained, each a bundle's config, and the bundle that scores; declared in JSON.
+
+MONAI is imported where a config is parsed: what a method knows is asked for before anything else is.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +9,19 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
-
-from monai.bundle import ConfigParser, ConfigWorkflow
-from monai.config import PathLike
-from monai.transforms import Compose
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from monai_iltm.data.documents import read_json
 from monai_iltm.data.errors import InputError
+from monai_iltm.data.one_step import PathLike
 from monai_iltm.engines.overrides import as_config, check_names
-from monai_iltm.inferers import MapInferer
+
+if TYPE_CHECKING:
+    from monai.bundle import ConfigParser
+    from monai.transforms import Compose
+    from torch import nn
+
+    from monai_iltm.inferers import MapInferer
 
 PLACES, IMAGES = "places", "images"  # what rounds may leave out: parts of images, or whole ones
 
@@ -65,7 +70,8 @@ class Method:
     def ids(self) -> set[str]:
         """The settings that its stages and its scorer know."""
         configs = {(stage.bundle, stage.config) for stage in self.stages} | {(self.scorer, "inference")}
-        return {name for bundle, config in configs for name in self._parser(bundle, config, {}).get()}
+        files = [path for bundle, config in configs for path in config_files(self.bundles / bundle, config)]
+        return {name for path in files for name in read_json(path)}
 
     def fallen(self, settings: Mapping[str, Any], share: float, index: int) -> dict[str, float | None]:
         """The scorer's falling numbers as they are in a round: those given are less by a share every round."""
@@ -91,6 +97,8 @@ class Method:
         return self._parser(last.bundle, last.config, settings).get_parsed_content("train::preprocessing")
 
     def _parser(self, bundle: str, config: str, settings: Mapping[str, Any]) -> ConfigParser:
+        from monai.bundle import ConfigParser
+
         files = config_files(self.bundles / bundle, config)
         parser = ConfigParser(ConfigParser.load_config_files([str(path) for path in files]))
         known = {name: value for name, value in settings.items() if name in parser}
@@ -98,12 +106,15 @@ class Method:
         return parser
 
 
-def read_method(bundle: PathLike) -> Method:
-    """The method in a bundle's configs/method.json; without one, its own train.json is the only stage.
+def read_method(bundles: PathLike, name: str) -> Method:
+    """The method of a bundle: its configs/method.json; without one, its own train.json is the only stage.
 
-    Raises InputError for a file that is none.
+    Raises InputError where no bundle has that name, and for a file that declares none.
     """
-    folder = Path(bundle).resolve()
+    folder = Path(bundles).resolve() / name
+    if not folder.is_dir():
+        there = sorted(path.name for path in folder.parent.glob("*/") if (path / "configs").is_dir())
+        raise InputError(f"no method {name!r} in {folder.parent}: {', '.join(there) or 'the folder is missing'}")
     path = folder / "configs" / "method.json"
     only: dict[str, Any] = {"stages": [{"name": folder.name, "bundle": folder.name}]}
     content = read_json(path) if path.is_file() else only
@@ -124,8 +135,7 @@ def known_settings(content: Mapping[str, Any]) -> set[str]:
     """What the stages of the method know that a config of rounds names; nothing where it names none."""
     if "method" not in content:
         return set()
-    told = ("imports", "bundle_root", "bundles", "method")
-    return ConfigParser({name: content[name] for name in told if name in content}).get_parsed_content("method").ids()
+    return read_method(Path(content["bundle_root"]) / "..", content["method"]).ids()
 
 
 def _stage(entry: Mapping[str, Any]) -> Stage:
@@ -144,8 +154,10 @@ def run_stage(bundle: PathLike, config: str, settings: Mapping[str, Any], **path
     Raises:
         InputError: no such bundle, or a path id that the config does not hold.
     """
+    from monai.bundle import ConfigWorkflow
+
     files = config_files(bundle, config)
-    known = {key for path in files for key in ConfigParser.load_config_file(path)}
+    known = {key for path in files for key in read_json(path)}
     if unknown := sorted(set(paths) - known):
         raise InputError(f"{bundle}: {config} holds no {', '.join(unknown)}")
     told = {key: value for key, value in settings.items() if key in known}

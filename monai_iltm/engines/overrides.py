@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from fire.parser import DefaultParseValue
-from monai.bundle import ConfigParser
 
+from monai_iltm.data.documents import read_json
 from monai_iltm.data.errors import InputError
 from monai_iltm.engines.settings import EXPRESSIONS, KINDS, Text, require, require_all
 
@@ -37,7 +37,7 @@ def check_overrides(
     if not files:
         return
     content = load_configs(files)
-    told = {name: word for name, word in given if name == "bundle_root"}
+    told = {name: word for name, word in given if name in ("bundle_root", "method") and word}
     check_ids([name for name, _ in given], content, known_settings({**content, **told}))
     require_all(content)
     for name, word in given:
@@ -48,7 +48,7 @@ def load_configs(files: Iterable[Any]) -> dict[str, Any]:
     """The content of config files, later ones over earlier ones, at the top level alone."""
     content: dict[str, Any] = {}
     for path in files:
-        content |= {key.lstrip("+"): value for key, value in ConfigParser.load_config_file(path).items()}
+        content |= {key.lstrip("+"): value for key, value in read_json(path).items()}
     return content
 
 

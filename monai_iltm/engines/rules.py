@@ -14,10 +14,6 @@ from monai_iltm.engines.settings import require_all
 from monai_iltm.handlers.convergence import SETTLED_OVERLAP
 from monai_iltm.inferers import KDEInferer
 
-# Exactly one of each is given.
-MASK_RULES = ("mask_density", "mask_share")
-FLAG_THRESHOLDS = ("alpha", "threshold", "threshold_times_uniform")
-
 
 @dataclass(frozen=True)
 class Rules:

@@ -10,6 +10,10 @@ from typing import Any
 
 from monai_iltm.data.errors import InputError
 
+# Exactly one of each is given.
+MASK_RULES = ("mask_density", "mask_share")
+FLAG_THRESHOLDS = ("alpha", "threshold", "threshold_times_uniform")
+
 YES, NO = ("true", "yes", "on"), ("false", "no", "off")
 EXPRESSIONS = ("$", "@", "%")  # how a text begins that MONAI evaluates, refers or reads from a file
 
@@ -180,6 +184,7 @@ KINDS: dict[str, Kind] = {
     "intensity_range": Range("two numbers, the lower one first, 'median' or None", "[0,255]", True, ("median",)),
     "order": Text("'any' or 'raster'", "any", words=("any", "raster")),
     "pool_mode": Text("'area' or 'max'", "area", words=("area", "max")),
+    "method": Text("the name of a bundle", "dense_vae"),
     **_all(_or_none(Text()), "category tracking"),
     **_all(Text("a path", "./a_folder"), "dataset_dir output_dir bundle_root weights vqvae_weights stage_name"),
     **_all(_or_none(Text("a path", "./a_file")), "datalist start_weights token_store"),

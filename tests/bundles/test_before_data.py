@@ -8,7 +8,7 @@ import pytest
 from monai.bundle import BundleWorkflow, create_workflow
 
 from monai_iltm.data.errors import InputError
-from monai_iltm.engines.door import plain_line
+from monai_iltm.engines.telling import plain_line
 
 LOCK = ".monai_iltm.lock"
 

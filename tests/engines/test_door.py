@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from monai_iltm.data.errors import InputError
-from monai_iltm.engines.door import open_door, plain_line, require_inputs, require_writable, tell_plainly
+from monai_iltm.engines.door import open_door, require_inputs, require_writable
+from monai_iltm.engines.telling import plain_line, tell_plainly
 
 # ---- the output folder ----
 

@@ -19,10 +19,10 @@ from monai_iltm.data.images import read_image, write_image
 from monai_iltm.data.lock import NAME
 from monai_iltm.data.weights import read_saved, save_in_one_step
 from monai_iltm.engines import stages
-from monai_iltm.engines.door import plain_line
 from monai_iltm.engines.package import package_bundle
 from monai_iltm.engines.rounds import RoundEvents, Rounds
 from monai_iltm.engines.stages import Training
+from monai_iltm.engines.telling import plain_line
 from monai_iltm.engines.yardsticks import Yardsticks
 from monai_iltm.networks import VQVAE
 from monai_iltm.store import RunFolder

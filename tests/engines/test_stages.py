@@ -15,7 +15,7 @@ from monai_iltm.engines.method import config_files, read_method, run_stage
 from monai_iltm.engines.stages import Stages, Training
 from monai_iltm.store import RunFolder
 
-METHOD = read_method(Path(__file__).resolve().parents[2] / "bundles" / "kde_inferer")
+METHOD = read_method(Path(__file__).resolve().parents[2] / "bundles", "iltm")
 
 
 @pytest.fixture

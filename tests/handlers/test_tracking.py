@@ -19,9 +19,10 @@ from mlflow.tracking import MlflowClient
 
 from monai_iltm.data.documents import read_json, write_csv, write_json
 from monai_iltm.data.images import write_image
+from monai_iltm.engines.begin import open_run
 from monai_iltm.handlers import MLflowRounds
 from monai_iltm.handlers.tracking_store import make_database, sqlite_address
-from monai_iltm.store import RunFolder, open_run
+from monai_iltm.store import RunFolder
 
 pytestmark = pytest.mark.slow  # MLflow takes seconds to make a data base
 ONE_LINE = "the run goes on, and what is left is told later\n"
