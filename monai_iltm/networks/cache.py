@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from monai_iltm.networks.attention import attend, attend_two
 from monai_iltm.networks.prefix import Prefix
-
-if TYPE_CHECKING:
-    from monai_iltm.networks.masked_transformer import MaskedTransformer
+from monai_iltm.networks.token_transformer import TokenTransformer
 
 # Entries fed at once: their mask is CHUNK x L, however far apart two suspects are.
 CHUNK = 256
@@ -28,7 +25,7 @@ class RasterCache:
     Holds 2 R (L - shared) W numbers a layer, and 2 shared W.
     """
 
-    def __init__(self, transformer: MaskedTransformer, draws: int) -> None:
+    def __init__(self, transformer: TokenTransformer, draws: int) -> None:
         self.transformer, self.draws, self.settled, self.shared = transformer, draws, 0, 0
         self.common: list[tuple[Tensor, Tensor]] = []
         self.layers: list[tuple[Tensor, Tensor]] = []
@@ -38,7 +35,7 @@ class RasterCache:
         alike = self.settled == 0
         if alike and stop > SHARED_FROM * self.transformer.length:
             self.shared = stop
-        codes, _ = self.transformer.raster_inputs(tokens[: 1 if alike else None, :stop], None)
+        codes = self.transformer.shifted(tokens[: 1 if alike else None, :stop])
         chunk = CHUNK if alike or not self.shared else max(1, CHUNK // self.draws)
         for start in range(self.settled, stop, chunk):
             x = self._feed(codes[:, start : start + chunk], start)
@@ -89,7 +86,7 @@ class DrawCache:
     Room for ``steps`` codes a draw is made once: 2 B R steps W numbers a layer.
     """
 
-    def __init__(self, transformer: MaskedTransformer, prefix: Prefix, draws: int, steps: int) -> None:
+    def __init__(self, transformer: TokenTransformer, prefix: Prefix, draws: int, steps: int) -> None:
         self.transformer, self.prefix, self.filled = transformer, prefix, 0
         b, h, _, d = prefix.layers[0][0].shape
         room = (b, draws, h, steps, d)

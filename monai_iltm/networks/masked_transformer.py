@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import cast
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from monai_iltm.networks.attention import Block, attend_last
+from monai_iltm.networks.attention import attend_last
 from monai_iltm.networks.cache import DrawCache, RasterCache
 from monai_iltm.networks.prefix import joint, marginal, prefix
+from monai_iltm.networks.token_transformer import TokenTransformer
 from monai_iltm.ops.likelihood import log_probability
 from monai_iltm.ops.tokens import check_tokens, fixed_groups, pack, round_up, uniform
 
 
-class MaskedTransformer(nn.Module):
+class MaskedTransformer(TokenTransformer):
     """Distribution of code tokens on a grid, p(token | trusted tokens), for training sets that hold anomalies.
 
     Non-interference: no logit and no gradient depends on which code stands at a suspect position. The suspect's input
@@ -52,7 +52,6 @@ class MaskedTransformer(nn.Module):
         groups: int = 8,
         paper_masking: bool = False,
     ) -> None:
-        super().__init__()
         if order not in ("raster", "any"):
             raise ValueError(f"MaskedTransformer: order is 'raster' or 'any', found {order!r}")
         if len(grid) not in (2, 3) or width % heads or groups < 1:
@@ -60,17 +59,9 @@ class MaskedTransformer(nn.Module):
             raise ValueError(f"MaskedTransformer: grid is 2D or 3D, heads divide width, groups >= 1; found {found}")
         if paper_masking and order != "raster":
             raise ValueError("MaskedTransformer: paper_masking exists for order 'raster' only")
-        self.num_codes, self.grid, self.order = num_codes, tuple(grid), order
-        self.length, self.groups, self.paper_masking = math.prod(grid), groups, paper_masking
-        self.bos, self.mask = num_codes, num_codes + 1
-        self.embedding = nn.Embedding(num_codes + 2, width)
-        self.axes = nn.ModuleList(nn.Embedding(n, width) for n in grid)
-        self.blocks = nn.ModuleList(Block(width, heads, dropout) for _ in range(depth))
-        self.norm = nn.LayerNorm(width)
-        self.head = nn.Linear(width, num_codes)
-        self.dropout = nn.Dropout(dropout)
+        super().__init__(num_codes, grid, width, depth, heads, dropout)
+        self.order, self.groups, self.paper_masking = order, groups, paper_masking
         self.register_buffer("deal", fixed_groups(self.length, groups), persistent=False)  # a constant when traced
-        self.apply(_initialise)
 
     def forward(
         self, tokens: Tensor, suspect: Tensor | None = None, generator: torch.Generator | None = None
@@ -116,24 +107,6 @@ class MaskedTransformer(nn.Module):
             return _mean_per_sequence(-log_probability(self._raster_logits(tokens, suspect), tokens), ~suspect)
         return self._prefix_loss(tokens, suspect, generator, noise)
 
-    # ---- entries ----
-
-    def layers(self) -> list[Block]:
-        """The blocks, with their type."""
-        return cast("list[Block]", list(self.blocks))
-
-    def entries(self, codes: Tensor, where: Tensor) -> Tensor:
-        """Entries [B, n, W]: ``codes`` i64 [B, n] (MASK for a query) at sequence positions ``where`` i64 [B, n]."""
-        x = self.embedding(codes)
-        for table in reversed(cast("list[nn.Embedding]", list(self.axes))):  # the last axis moves fastest
-            x = x + table(where % table.num_embeddings)
-            where = where // table.num_embeddings
-        return self.dropout(x)
-
-    def logits(self, x: Tensor) -> Tensor:
-        """Entries [B, n, W] to logits [B, n, K]."""
-        return self.head(self.norm(x))
-
     # ---- raster ----
 
     def _raster_logits(self, tokens: Tensor, suspect: Tensor | None) -> Tensor:
@@ -150,7 +123,7 @@ class MaskedTransformer(nn.Module):
 
     def raster_inputs(self, tokens: Tensor, suspect: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """BOS and the tokens shifted by one, MASK for suspects; and which entries are no key, bool [B, L] or None."""
-        codes = F.pad(tokens[:, :-1], (1, 0), value=self.bos)
+        codes = self.shifted(tokens)
         if suspect is None or not bool(suspect.any()):
             return codes, None
         dropped = F.pad(suspect[:, :-1], (1, 0), value=False)
@@ -205,10 +178,3 @@ def _mean_per_sequence(values: Tensor, counted: Tensor) -> Tensor:
     """Mean over the counted entries of each row, then over rows; a row without any adds 0."""
     kept = torch.where(counted, values, 0.0)
     return (kept.sum(1) / counted.sum(1).clamp(min=1)).mean()
-
-
-def _initialise(module: nn.Module) -> None:
-    if isinstance(module, (nn.Linear, nn.Embedding)):
-        nn.init.normal_(module.weight, std=0.02)
-    if isinstance(module, nn.Linear) and module.bias is not None:
-        nn.init.zeros_(module.bias)

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from monai_iltm.networks.attention import attend, attend_last
+from monai_iltm.networks.token_transformer import TokenTransformer
 from monai_iltm.ops.tokens import pack
-
-if TYPE_CHECKING:
-    from monai_iltm.networks.masked_transformer import MaskedTransformer
 
 
 @dataclass(frozen=True)
@@ -27,7 +24,7 @@ class Prefix:
     visible: Tensor | None
 
 
-def prefix(transformer: MaskedTransformer, tokens: Tensor, trusted: Tensor) -> Prefix:
+def prefix(transformer: TokenTransformer, tokens: Tensor, trusted: Tensor) -> Prefix:
     """Keys and values of the trusted tokens, which see each other in both directions, and of BOS.
 
     Args:
@@ -44,7 +41,7 @@ def prefix(transformer: MaskedTransformer, tokens: Tensor, trusted: Tensor) -> P
 
 
 def marginal(
-    transformer: MaskedTransformer, tokens: Tensor, trusted: Tensor, where: Tensor, multiple: int = 1
+    transformer: TokenTransformer, tokens: Tensor, trusted: Tensor, where: Tensor, multiple: int = 1
 ) -> Tensor:
     """Logits [B, n, K] of the tokens at ``where`` i64 [B, n], each from the prefix alone; arguments as ``prefix`` has.
 
@@ -62,7 +59,7 @@ def marginal(
     return transformer.logits(x)
 
 
-def joint(transformer: MaskedTransformer, tokens: Tensor, trusted: Tensor, where: Tensor, multiple: int = 1) -> Tensor:
+def joint(transformer: TokenTransformer, tokens: Tensor, trusted: Tensor, where: Tensor, multiple: int = 1) -> Tensor:
     """Logits as ``marginal`` has them, but the i-th token is also told which tokens stand at the i places before it."""
     x, visible = _entries(transformer, tokens, trusted, multiple)
     m, n = x.shape[1], where.shape[1]
@@ -84,7 +81,7 @@ def joint(transformer: MaskedTransformer, tokens: Tensor, trusted: Tensor, where
 
 
 def _entries(
-    transformer: MaskedTransformer, tokens: Tensor, trusted: Tensor, multiple: int = 1
+    transformer: TokenTransformer, tokens: Tensor, trusted: Tensor, multiple: int = 1
 ) -> tuple[Tensor, Tensor | None]:
     """BOS and the trusted tokens as entries [B, P + 1, W], and which are no padding, as ``Prefix.visible``."""
     where, valid = pack(trusted, multiple)

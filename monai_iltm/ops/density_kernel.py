@@ -63,28 +63,20 @@ def _compiled() -> Any:
     return compiled(_log_density)
 
 
-def _log_density(
-    image: np.ndarray,
-    recons: np.ndarray,
-    begin: int,
-    end: int,
-    floor: np.float32,
-    silverman: np.float32,
-    log_norm: np.float32,
-    out: np.ndarray,
-) -> None:
-    """Voxels begin..end - 1, tile by tile: moments and squared distances in one pass over memory, kernel sums in one
-    over the cache. The first takes four rows at once: sums and minima are read and written a quarter as often.
-
-    The inner loops are plain enough to become vector instructions, for which all arrays must lie without gaps, minimum
-    and maximum be comparisons, and 2 ** t, with t <= 0, be written out: the Taylor polynomial of degree 5 on what
-    rounding leaves (|f| <= 1/2, relative error below 3e-6), and the whole part as a float's exponent bits.
-    """
+# Tile by tile: moments and squared distances in one pass over memory, kernel sums in one over the cache. The first
+# takes four rows at once: sums and minima are read and written a quarter as often. The inner loops are plain enough to
+# become vector instructions, for which all arrays must lie without gaps, minimum and maximum be comparisons, and
+# 2 ** t, with t <= 0, be written out: the Taylor polynomial of degree 5 on what rounding leaves (|f| <= 1/2, relative
+# error below 3e-6), and the whole part as a float's exponent bits.
+def _log_density(image, recons, begin, end, floor, silverman, log_norm, out):
+    """Voxels begin..end - 1 of image f32 [V] among recons f32 [N, V], into out f32 [V]."""
     count = len(recons)
     squares = np.empty((-(-count // 4) * 4, TILE), np.float32)
     sums, more, nearest = np.empty(TILE, np.float32), np.empty(TILE, np.float32), np.empty(TILE, np.float32)
     log2e, half, one, share = np.float32(math.log2(math.e)), np.float32(0.5), np.float32(1), np.float32(1 / count)
     least, bias, exponent = np.float32(-126), np.float32(127), np.float32(2**23)
+    c5, c4, c3 = np.float32(1.3333558146e-3), np.float32(9.6181291076e-3), np.float32(5.5504108665e-2)
+    c2, c1 = np.float32(2.4022650696e-1), np.float32(6.9314718056e-1)
     for start in range(begin, end, TILE):
         stop = min(start + TILE, end)
         width, first, here = stop - start, recons[0, start:stop], image[start:stop]
@@ -122,12 +114,7 @@ def _log_density(
                 t = t if t > least else least
                 whole = np.float32(np.int32(t - half))  # the nearest whole number: t is not positive
                 f = t - whole
-                p = np.float32(1.3333558146e-3)
-                p = p * f + np.float32(9.6181291076e-3)
-                p = p * f + np.float32(5.5504108665e-2)
-                p = p * f + np.float32(2.4022650696e-1)
-                p = p * f + np.float32(6.9314718056e-1)
-                p = p * f + one
+                p = (((((c5 * f + c4) * f + c3) * f + c2) * f + c1) * f) + one
                 sums[i] += p * np.int32((whole + bias) * exponent).view(np.float32)
         for i in range(width):
             out[start + i] += np.log(sums[i])
