@@ -14,6 +14,7 @@ from bench_measure import Step, agree, equal
 from bench_steps import NATS, decode_step, healing_step
 from torch import Tensor
 
+from monai_iltm.inferers.reconstructions import Reconstructions
 from monai_iltm.ops.density import kde_log_density
 from monai_iltm.ops.flagging import flag
 from monai_iltm.ops.likelihood import p_value
@@ -52,7 +53,7 @@ def image(device: torch.device, small: bool) -> Iterator[Step]:
     some = torch.unique(healed[:, 0], dim=0)[:few]
     decodes = decode_step(network, some, inferer.draws, inferer.decodes, len(some), seed)
     with torch.no_grad():
-        recons = torch.cat(list(inferer._decoding(network, healed[:, 0], seed)()))[:, 0]
+        recons = torch.cat(list(Reconstructions(network, healed[:, 0], inferer.decodes, seed, inferer.amp)))[:, 0]
         plainly = vqvae.decode(vqvae.embed(torch.cat([tokens, some]).unflatten(1, net.grid)))
     reached = int((plainly[1:] != plainly[0]).any(0).sum())
     columns = picture.flatten().cpu()[voxels].numpy(), recons.flatten(1).cpu()[:, voxels].numpy()

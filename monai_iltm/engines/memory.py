@@ -19,7 +19,8 @@ from monai_iltm.engines.footprint import Line, free_bytes, line_of, resident_byt
 from monai_iltm.engines.optimiser import MuonAdamW
 from monai_iltm.engines.rules import require_possible
 from monai_iltm.engines.step import TrainStep
-from monai_iltm.inferers.kde import MOST_AT_ONCE, MOST_HELD
+from monai_iltm.inferers.kde import MOST_HELD
+from monai_iltm.inferers.reconstructions import MOST_AT_ONCE
 from monai_iltm.losses import VQVAELoss
 from monai_iltm.networks import VQVAE, LatentPrior, MaskedTransformer
 from monai_iltm.networks.attention import holds_weights
@@ -52,12 +53,10 @@ def plan(
         network: untrained, on the CPU; it is not changed.
         memory_gib: all that this process may take, GiB; None: what is free, shared with this machine's other ranks.
 
-    Raises:
-        InputError: a stage that does not fit whatever is chosen, with the batch size that would; settings that a
-            later stage would refuse.
+    Raises InputError for a stage that does not fit whatever is chosen, with the batch size that would, and for settings
+    that a later stage would refuse.
 
-    Cost: a few steps at small sizes, seconds. Prints a line. Where the system does not tell its memory (no /proc, no
-    GPU) nothing is predicted.
+    Cost: a few steps at small sizes, seconds. Prints a line; where the system does not tell its memory, none.
     """
     require_possible(settings)  # a draw too few would not even be tried
     there, resident = free_bytes(device), resident_bytes(device)
@@ -85,15 +84,15 @@ def plan(
     chosen["side_by_side"] = settings["side_by_side"] and needs["prior"] <= budget
     least, most = scoring_bytes(network, settings, device)
     _require("scoring", resident + least, budget)
-    kept = min(most, budget - resident - least)
-    chosen["keep_gib"] = round(kept / GIB, 2)
-    needs["scoring"] = resident + least + kept
-    if is_main():
-        _tell(needs, budget, training, chosen["cache_rate"])
+    needs["scoring"] = min(resident + least + most, budget)
+    chosen["keep_gib"] = round((needs["scoring"] - resident - least) / GIB, 2)
+    _tell(needs, budget, training, chosen["cache_rate"])
     return chosen
 
 
 def _tell(needs: Mapping[str, float], budget: float, training: float, cache_rate: float) -> None:
+    if not is_main():
+        return
     told = ", ".join(f"{name} {need / GIB:.1f}" for name, need in needs.items())
     room = f"{budget / GIB:.1f} a process" + (f", {training / GIB:.1f} to train" if training > budget else "")
     print(f"memory, GiB of {room}: {told}; {cache_rate:.0%} of the images held")

@@ -19,7 +19,7 @@ from monai_iltm.data.weights import load_weights, read_saved, save_in_one_step
 from monai_iltm.distributed import gathered, own_share
 from monai_iltm.handlers.epochs import draws_bars, redraw_seconds
 from monai_iltm.handlers.finite import advice
-from monai_iltm.inferers.kde import MOST_AT_ONCE
+from monai_iltm.inferers.reconstructions import MOST_AT_ONCE
 from monai_iltm.networks import LatentPrior
 from monai_iltm.ops.tokens import pool_mask
 

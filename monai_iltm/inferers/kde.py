@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from monai.networks.layers import GaussianFilter
@@ -13,15 +12,14 @@ from monai.utils import convert_to_tensor
 from torch import Tensor
 
 from monai_iltm.inferers.base import MapInferer, Scored
+from monai_iltm.inferers.reconstructions import Reconstructions
 from monai_iltm.networks.latent_prior import LatentPrior
-from monai_iltm.networks.local_decoder import LocalDecoder
 from monai_iltm.ops.density import kde_log_density, stream_log_density
 from monai_iltm.ops.flagging import flag, flag_rule
 from monai_iltm.ops.healing import heal
 from monai_iltm.ops.likelihood import log_probability
 
 MOST_HELD = 2**27  # reconstructed values held for the density: 512 MB; where there are more they are made twice
-MOST_AT_ONCE = 2**17  # pixels decoded in one batch: much more would not stay in the cache
 
 
 @dataclass(frozen=True)
@@ -114,8 +112,9 @@ class KDEInferer(MapInferer):
         return Healing(*(torch.cat(parts) for parts in zip(*cases, strict=True)))
 
     def _one(self, image: Tensor, network: LatentPrior) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Surprise, healed mean, log p and suspects of one case, an image [1, C, *S]."""
         generator = self._generator(image)
-        tokens = network.tokens(image)
+        tokens = network.tokens(image)  # [1, L]
         suspect, logits = flag(network.transformer, tokens, self.rules[0], self.looks, amp=self.amp)
         suspects = [suspect, *(rule(logits, tokens) for rule in self.rules[1:])]
         scored = [self._density(image, network, tokens, level, generator) for level in suspects]
@@ -126,27 +125,17 @@ class KDEInferer(MapInferer):
         self, image: Tensor, network: LatentPrior, tokens: Tensor, suspect: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
         """Log-density of the (blurred) image among its healed versions, and the mean of those, which is not blurred."""
-        healed = heal(network.transformer, tokens, suspect, self.draws, generator, self.at_once)
-        whole = self.draws * self.decodes
-        held = whole * image.numel() <= MOST_HELD
-        decode = self._decoding(network, healed[:, 0], generator.initial_seed(), twice=not held)
-        total, count = torch.zeros_like(image), 0
-
-        def blurred() -> Iterator[Tensor]:
-            nonlocal total, count
-            for recons in decode():  # [n, 1, C, *S]
-                total, count = total + recons.sum(0), count + len(recons)
-                yield self._blurred(recons.flatten(0, 1)).unflatten(0, (-1, 1))
-
-        own = self._blurred(image)
+        healed = heal(network.transformer, tokens, suspect, self.draws, generator, self.at_once)[:, 0]  # [draws, L]
+        held = self.draws * self.decodes * image.numel() <= MOST_HELD  # else they are decoded twice
+        seed, keep = generator.initial_seed(), 0.0 if held else self.keep_gib
+        versions = _Blurred(Reconstructions(network, healed, self.decodes, seed, self.amp, keep), self.blur)
+        own = _blurred(image, self.blur)
         if held:
-            values = image.new_empty(whole, *image.shape)
-            for chunk in blurred():
-                values[count - len(chunk) : count] = chunk
+            values = _gathered(versions, image.new_empty(self.draws * self.decodes, *image.shape))
             log_density = kde_log_density(own, values, self.bandwidth_floor)
         else:
-            log_density, _ = stream_log_density(own, blurred, self.bandwidth_floor)
-        return log_density, total / count
+            log_density, _ = stream_log_density(own, versions.__iter__, self.bandwidth_floor)
+        return log_density, versions.mean
 
     def _generator(self, image: Tensor) -> torch.Generator:
         """On the CPU, seeded by the case's pixels and this inferer's seed."""
@@ -154,44 +143,34 @@ class KDEInferer(MapInferer):
         # Both in 32 bits: torch's generator on the CPU drops what a seed holds above them.
         return torch.Generator().manual_seed(zlib.crc32(str(self.seed).encode(), zlib.crc32(content)))
 
-    def _decoding(
-        self, network: LatentPrior, healed: Tensor, seed: int, twice: bool = False
-    ) -> Callable[[], Iterator[Tensor]]:
-        """What yields the reconstructions [n, 1, C, *S], the passes of a draw one after another, the same at every
-        call.
 
-        Equal draws are decoded once, and where the draws differ in a part of the grid only what that reaches; pass j
-        drops the same channels in every draw. ``twice``: it will be called again, and holds the decoder's features for
-        that, as many as ``keep_gib`` allows.
-        """
-        vqvae, grid = network.vqvae, network.transformer.grid
-        masks = vqvae.head_masks(self.decodes, torch.Generator().manual_seed(seed + 1))
-        distinct, which = torch.unique(healed, dim=0, return_inverse=True)
-        several = max(1, MOST_AT_ONCE // (distinct.shape[1] * vqvae.factor ** len(grid)))
-        order, distinct = which.argsort(stable=True), distinct.unflatten(1, grid)
-        low = partial(torch.autocast, healed.device.type, torch.bfloat16, enabled=self.amp)
-        with low():
-            decoder = LocalDecoder(vqvae, distinct, masks)
-        kept: dict[int, list[Tensor]] = {}
+class _Blurred:
+    """Reconstructions [n, 1, C, *S] on their way to the density: blurred, and averaged as they are."""
 
-        def decode() -> Iterator[Tensor]:
-            for start in range(0, len(distinct), several):
-                with low():
-                    features = kept.get(start)
-                    if features is None:
-                        features = decoder.features(distinct[start : start + several])
-                        held = sum(part.nbytes for parts in (*kept.values(), features) for part in parts)
-                        if twice and held <= self.keep_gib * 2**30:
-                            kept[start] = features
-                    images = decoder.images(features)  # [n, d, C, *S]
-                here = order[(which[order] >= start) & (which[order] < start + several)]
-                for part in here.split(several):
-                    yield images[which[part] - start].flatten(0, 1)[:, None]
+    def __init__(self, versions: Iterable[Tensor], blur: float) -> None:
+        self.versions, self.blur = versions, blur
+        self.total, self.count = torch.zeros(()), 0
 
-        return decode
+    def __iter__(self) -> Iterator[Tensor]:
+        for chunk in self.versions:
+            self.total, self.count = self.total.to(chunk) + chunk.sum(0), self.count + len(chunk)
+            yield _blurred(chunk.flatten(0, 1), self.blur).unflatten(0, (-1, 1))  # [n, 1, C, *S]
 
-    def _blurred(self, images: Tensor) -> Tensor:
-        """Images [N, C, *S] as the density sees them."""
-        if self.blur == 0:
-            return images
-        return GaussianFilter(images.ndim - 2, self.blur)(images)
+    @property
+    def mean(self) -> Tensor:
+        """Of all that came by, [1, C, *S]."""
+        return self.total / self.count
+
+
+def _gathered(chunks: Iterable[Tensor], room: Tensor) -> Tensor:
+    """``room`` [N, ...], filled with the chunks one after another."""
+    filled = 0
+    for chunk in chunks:
+        room[filled : filled + len(chunk)] = chunk
+        filled += len(chunk)
+    return room
+
+
+def _blurred(images: Tensor, sigma: float) -> Tensor:
+    """Images [N, C, *S] as the density sees them."""
+    return images if sigma == 0 else GaussianFilter(images.ndim - 2, sigma)(images)

@@ -7,7 +7,7 @@ import torch
 from monai.data import MetaTensor
 from torch import Tensor
 
-from monai_iltm.inferers import KDEInferer, kde
+from monai_iltm.inferers import KDEInferer, kde, reconstructions
 from monai_iltm.networks import LatentPrior
 from monai_iltm.ops.density import kde_log_density
 from monai_iltm.ops.healing import heal
@@ -151,7 +151,7 @@ def test_features_kept_for_the_second_making_change_nothing(pair, monkeypatch, o
     net = pair(order)
     image, trunk, calls = images_for(net, 1), net.vqvae.decode_trunk, []
     monkeypatch.setattr(kde, "MOST_HELD", 0)
-    monkeypatch.setattr(kde, "MOST_AT_ONCE", 1)  # a draw a chunk
+    monkeypatch.setattr(reconstructions, "MOST_AT_ONCE", 1)  # a draw a chunk
     monkeypatch.setattr(net.vqvae, "decode_trunk", lambda codes: calls.append(1) or trunk(codes))
     features = trunk(net.vqvae.embed(net.tokens(image).unflatten(1, net.transformer.grid))).nbytes
     maps, runs = [], []
@@ -171,7 +171,7 @@ def test_the_size_of_a_chunk_does_not_matter(pair, monkeypatch, rule, at_once):
     net = pair()
     images = images_for(net)
     whole = inferer_of(rule).heal(images, net)
-    monkeypatch.setattr(kde, "MOST_AT_ONCE", at_once)
+    monkeypatch.setattr(reconstructions, "MOST_AT_ONCE", at_once)
     parts = inferer_of(rule).heal(images, net)
     torch.testing.assert_close(parts.surprise, whole.surprise, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(parts.mean, whole.mean)
