@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 
 from monai_iltm.data.errors import InputError
 from monai_iltm.engines.batches import GlobalBatches
-from monai_iltm.handlers.finite import SCORING_ADVICE
+from monai_iltm.handlers.finite import advice
 
 
 class TrainStep:
@@ -105,4 +105,4 @@ def _require_finite(batch: Mapping[str, Any], result: Tensor) -> None:
     if not finite.all():
         place = int(finite.int().argmin())
         case = batch["case"][place] if "case" in batch else f"image {place}"
-        raise InputError(f"{case}: its map is not finite, as after a training that diverged; {SCORING_ADVICE}")
+        raise InputError(f"{case}: its map is not finite, as after a training that diverged; {advice()}")

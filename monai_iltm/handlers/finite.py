@@ -47,10 +47,7 @@ class RequireFinite:
         )
 
 
-def advice(rates: Sequence[str]) -> str:
+def advice(rates: Sequence[str] = ()) -> str:
     """What helps after a training that has diverged or collapsed; a run keeps its settings, so it takes a new one."""
-    lower = " or ".join(f"--{rate}" for rate in rates)
+    lower = " or ".join(f"--{rate}" for rate in rates) or "learning rate"
     return f"train anew with a lower {lower}, and with another output folder: in this one the settings stay as they are"
-
-
-SCORING_ADVICE = advice(["vqvae_learning_rate", "prior_learning_rate", "prior_adamw_learning_rate"])

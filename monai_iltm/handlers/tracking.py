@@ -80,7 +80,8 @@ class MLflowRounds:
         whole = runs.find(runs.folder, _milliseconds(runs.started))
         new = [one for one in parameters(self.settings) if one.key not in whole.data.params]  # MLflow takes each once
         store.client.log_batch(whole.info.run_id, params=new)
-        store.client.log_batch(whole.info.run_id, curve(self.run.vqvae / "history.csv", "vqvae"))
+        for stage in self.run.stages():
+            store.client.log_batch(whole.info.run_id, curve(stage / "history.csv", stage.name))
         rounds = [(folder, self._round(runs, folder, whole)) for folder in self.run.rounds()]
         for folder, child in rounds:  # figures that are told again change nothing; those of late labels are added
             store.client.log_batch(whole.info.run_id, round_figures(folder, folder.index))
