@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from monai.config import PathLike
 from monai.transforms import Compose
@@ -25,7 +26,6 @@ from monai_iltm.engines.masks import (
     require_one_rule,
     require_own_grid,
     surprise_limit,
-    surprise_maps,
     suspect_tokens,
     truth_as_mask,
 )
@@ -44,8 +44,11 @@ class Marks(ABC):
     level: str
 
     @abstractmethod
-    def make(self, folder: RoundFolder, cases: Cases, dataset_dir: PathLike) -> float:
-        """Write the next round's datalist, and what it names; the limit above which something is left out."""
+    def make(self, folder: RoundFolder, cases: Cases, dataset_dir: PathLike, sample: np.ndarray) -> float:
+        """Write the next round's datalist, and what it names; the limit above which something is left out.
+
+        sample: of the cases' surprise, from ``masks.surprise_sample``.
+        """
 
     @abstractmethod
     def made(self, folder: RoundFolder, cases: Cases) -> Tensor:
@@ -92,9 +95,9 @@ class Mask(Marks):
         self.preprocessing, self.grid, self.density, self.share = preprocessing, tuple(grid), density, share
         self.pool_mode, self.pool_cut = pool_mode, pool_cut
 
-    def make(self, folder: RoundFolder, cases: Cases, dataset_dir: PathLike) -> float:
+    def make(self, folder: RoundFolder, cases: Cases, dataset_dir: PathLike, sample: np.ndarray) -> float:
         """A mask that exists, perhaps edited, stays."""
-        limit = surprise_limit(surprise_maps(folder, cases), self.density, self.share)
+        limit = surprise_limit(sample, self.density, self.share)
         if is_main():
             make_masks(folder, cases, limit, dataset_dir)
         barrier()
@@ -156,7 +159,7 @@ class Drop(Marks):
             raise InputError(f"the share of images that a round leaves out lies in (0, 1), found {share}")
         self.share, self.score = share, score
 
-    def make(self, folder: RoundFolder, cases: Cases, dataset_dir: PathLike) -> float:
+    def make(self, folder: RoundFolder, cases: Cases, dataset_dir: PathLike, sample: np.ndarray) -> float:
         """The limit is the lowest score that is left out."""
         rows = {row["case"]: row for row in read_csv(folder.maps / "scores.csv")}
         scores = {case["case"]: float(rows[case["case"]][self.score]) for case in cases}

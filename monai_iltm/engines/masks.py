@@ -28,11 +28,11 @@ LOCKS = {"lock_normal": False, "lock_anomalous": True}  # what the mask is there
 SAMPLE = 4_000_000  # values, about, that a quantile is taken of
 
 
-def surprise_limit(maps: Sequence[Path], density: float | None = None, share: float | None = None) -> float:
+def surprise_limit(sample: np.ndarray, density: float | None = None, share: float | None = None) -> float:
     """The surprise, in nats, above which a training voxel is masked.
 
     Args:
-        maps: surprise maps of all training cases.
+        sample: of the training voxels' surprise, from ``surprise_sample``.
         density: mask what is less dense (0.005 in the paper, for intensities in [0, 1]).
         share: mask this share of all voxels, the most surprising: follows the scores' own distribution.
 
@@ -40,7 +40,7 @@ def surprise_limit(maps: Sequence[Path], density: float | None = None, share: fl
         InputError: not exactly one of density and share, or one out of range.
     """
     require_one_rule(density, share)
-    return surprise_quantile(maps, 1 - share) if share is not None else -math.log(density)  # type: ignore[arg-type]
+    return float(np.quantile(sample, 1 - share)) if share is not None else -math.log(density)  # type: ignore[arg-type]
 
 
 def require_one_rule(density: float | None, share: float | None) -> None:
@@ -56,8 +56,8 @@ def require_one_rule(density: float | None, share: float | None) -> None:
         raise InputError(f"mask_share lies in (0, 1), found {share}")
 
 
-def surprise_quantile(maps: Sequence[Path], quantile: float) -> float:
-    """A quantile of the voxels of all maps, of a random sample of them where they are more than four million.
+def surprise_sample(maps: Sequence[Path]) -> np.ndarray:
+    """The voxels of all maps, f32 [N], or a random sample of them where they are more than four million.
 
     Raises InputError, with the map, where one holds values that are not finite.
     """
@@ -70,7 +70,7 @@ def surprise_quantile(maps: Sequence[Path], quantile: float) -> float:
             )
         share = share or SAMPLE / (len(maps) * len(values))  # the same for all: every voxel counts alike
         parts.append(values if share >= 1 else values[rng.random(len(values)) < share])
-    return float(np.quantile(np.concatenate(parts), quantile))
+    return np.concatenate(parts)
 
 
 def surprise_maps(folder: RoundFolder, cases: Sequence[dict[str, Any]]) -> list[Path]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from ignite.engine import Engine, EventEnum, Events
 
 from monai_iltm.data.cases import load_cases
@@ -22,7 +23,7 @@ from monai_iltm.engines.inputs import (
     truth_of_run,
 )
 from monai_iltm.engines.marks import Marks
-from monai_iltm.engines.masks import against_truth, agreement, surprise_maps, surprise_quantile
+from monai_iltm.engines.masks import against_truth, agreement, surprise_maps, surprise_sample
 from monai_iltm.engines.method import Method
 from monai_iltm.engines.records import read_loss, read_round, read_threshold
 from monai_iltm.engines.rules import Rules, require_possible
@@ -116,8 +117,9 @@ class Rounds(Engine):
         kinds = {"kinds": ["surprise"]} if self.cases("testing") else {}
         self.score(folder, folder.maps, "training", **kinds)
         self.fire_event(RoundEvents.TRAINING_SCORED)
-        record = self._mark(folder)
-        self._calibrate(folder)
+        sample = surprise_sample(surprise_maps(folder, self.cases("training")))
+        record = self._mark(folder, sample)
+        self._calibrate(folder, sample)
         self.fire_event(RoundEvents.MARKED)
         self.score_test(folder)
         self.inputs.require_same()
@@ -160,10 +162,10 @@ class Rounds(Engine):
         """The run's cases of a split, whole paths."""
         return load_cases(self.settings["dataset_dir"], split, self.folder.datalist, check=False, fewest=0)
 
-    def _mark(self, folder: RoundFolder) -> dict[str, Any]:
+    def _mark(self, folder: RoundFolder, sample: np.ndarray) -> dict[str, Any]:
         """Marks, their counts, and whether another round is due."""
         training = self.cases("training")
-        limit = self.marks.make(folder, training, self.settings["dataset_dir"])
+        limit = self.marks.make(folder, training, self.settings["dataset_dir"], sample)
         marked = self.marks.made(folder, training)
         earlier = [self.folder.round(index) for index in range(folder.index)]
         overlaps = [agreement(marked, self.marks.made(other, training)) for other in reversed(earlier[-2:])]
@@ -210,10 +212,10 @@ class Rounds(Engine):
         barrier()
         return verdict
 
-    def _calibrate(self, folder: RoundFolder) -> None:
+    def _calibrate(self, folder: RoundFolder, sample: np.ndarray) -> None:
         """The threshold of deployed masks: the surprise that a stated share of the training voxels exceeds."""
         if is_main():
-            limit = surprise_quantile(surprise_maps(folder, self.cases("training")), 1 - self.rules.false_alarm)
+            limit = float(np.quantile(sample, 1 - self.rules.false_alarm))
             write_json(folder.calibration, {"threshold": limit, "false_alarm": self.rules.false_alarm})
         barrier()
 

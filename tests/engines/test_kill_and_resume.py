@@ -99,7 +99,8 @@ def results(run: RunFolder) -> dict[str, Any]:
         if name.startswith("mlflow/"):  # a copy of the pictures, under ids that MLflow draws
             continue
         if path.suffix == ".pt":
-            found[name] = {key: value.tolist() for key, value in torch.load(path, weights_only=True).items()}
+            saved = torch.load(path, weights_only=True)
+            found[name] = {key: v.tolist() if isinstance(v, torch.Tensor) else v for key, v in saved.items()}
         elif path.suffix in (".png", ".tif"):
             found[name] = path.read_bytes()
         elif path.suffix == ".csv":

@@ -23,6 +23,7 @@ from monai_iltm.engines.rounds import Rounds
 from monai_iltm.store import RoundFolder
 from monai_iltm.transforms import preprocessing
 
+SAMPLE = np.arange(64, dtype=np.float32)
 CONFIGS = Path(__file__).resolve().parents[2] / "bundles" / "iltm" / "configs"
 
 
@@ -45,7 +46,7 @@ def scored(tmp_path) -> tuple[RoundFolder, list[dict[str, Any]]]:
 def test_the_images_that_score_highest_are_dropped(scored, tmp_path):
     folder, cases = scored
     drop = Drop(0.5)
-    assert drop.make(folder, cases, tmp_path / "data") == 3.0
+    assert drop.make(folder, cases, tmp_path / "data", SAMPLE) == 3.0
     assert [case["case"] for case in load_cases(tmp_path / "data", datalist=folder.datalist)] == ["a", "c"]
     assert read_json(folder.datalist)["training"][0] == {"case": "a", "image": "a.png"}
     assert drop.made(folder, cases).tolist() == [False, True, False, True]
@@ -56,9 +57,9 @@ def test_the_images_that_score_highest_are_dropped(scored, tmp_path):
 def test_at_least_one_image_is_dropped_and_never_one_that_is_known_to_be_normal(scored, tmp_path):
     folder, cases = scored
     cases[3]["lock_normal"] = cases[3]["image"]
-    Drop(0.01).make(folder, cases, tmp_path / "data")
+    Drop(0.01).make(folder, cases, tmp_path / "data", SAMPLE)
     assert len(read_json(folder.datalist)["training"]) == 4
-    Drop(0.5).make(folder, cases, tmp_path / "data")
+    Drop(0.5).make(folder, cases, tmp_path / "data", SAMPLE)
     assert [entry["case"] for entry in read_json(folder.datalist)["training"]] == ["a", "c", "d"]
 
 
@@ -71,7 +72,7 @@ def test_a_share_is_none_and_not_all(share):
 def test_masks_are_pooled_once_and_anew_where_one_is_edited(scored, tmp_path, monkeypatch):
     folder, cases = scored
     mask = Mask(preprocessing((8, 8), 1, (0, 255), mask_keys=["mask"]), (2, 2), share=0.25)
-    mask.make(folder, cases, tmp_path / "data")
+    mask.make(folder, cases, tmp_path / "data", SAMPLE)
     first = mask.made(folder, cases)
     assert first.shape == (4, 2, 2)
     assert first.any()
