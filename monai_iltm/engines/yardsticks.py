@@ -23,6 +23,7 @@ from monai_iltm.transforms import ToImageGridd
 
 # Added to the MAD, in units of the intensity range: the kernel density's own floor, so that neither has an advantage.
 MAD_FLOOR = 0.05
+FEWEST = 2  # images that something can be learned from
 
 
 class Yardsticks:
@@ -70,10 +71,11 @@ class Yardsticks:
         if workflow.cases("clean"):
             trainings.append(Training(run.bracket("clean"), run.datalist, "clean"))
         training = workflow.cases("training")
-        if any(case.get("label") for case in training):
+        left = workflow.marks.oracle(training) if any(case.get("label") for case in training) else []
+        if len(left) >= FEWEST:  # where whole images are left out, none may be left
             oracle = run.bracket("oracle")
             if is_main():
-                write_json(oracle.datalist, {"training": workflow.marks.oracle(training)})
+                write_json(oracle.datalist, {"training": left})
             barrier()
             trainings.append(Training(oracle, oracle.datalist))
         return trainings

@@ -20,6 +20,7 @@ from monai_iltm.engines import marks
 from monai_iltm.engines.marks import Drop, Mask
 from monai_iltm.engines.package import package_bundle
 from monai_iltm.engines.rounds import Rounds
+from monai_iltm.engines.yardsticks import Yardsticks
 from monai_iltm.store import RoundFolder
 from monai_iltm.transforms import preprocessing
 
@@ -143,6 +144,8 @@ def test_whole_images_are_left_out_and_the_bundle_that_scores_is_packed(dense):
     assert len(read_json(first.datalist)["training"]) == 4
     assert (read_json(second.record)["tokens"], read_json(second.record)["suspect_tokens"]) == (6, 2)
     assert not first.masks.exists()
+    ends = Yardsticks(rounds.method.preprocessing(rounds.settings))._trainings(rounds)
+    assert [one.folder.title for one in ends] == ["bracket clean"]  # no image without an anomaly is left for the oracle
     package_bundle(rounds.folder, rounds.method, rounds.settings)
     config = read_json(rounds.folder.bundle / "configs" / "inference.json")
     assert (config["dense_latent"], config["image_size"]) == (8, [32, 32])
