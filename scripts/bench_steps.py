@@ -13,11 +13,11 @@ from typing import Any
 import bench_reference as plain
 import torch
 import torch.nn.functional as F
-from bench_inputs import SEED, SUSPECT_SHARE, codes_of, large_prior, shape_of, spread_out, suspects
+from bench_inputs import SEED, codes_of, large_prior, shape_of, spread_out, suspects
 from bench_measure import Step, agree, equal
 from torch import Tensor
 
-from monai_iltm.inferers import KDEInferer
+from monai_iltm.inferers.reconstructions import Reconstructions
 from monai_iltm.networks import VQVAE, LatentPrior, MaskedTransformer, token_grid
 from monai_iltm.ops.density import kde_log_density
 from monai_iltm.ops.healing import heal
@@ -158,16 +158,15 @@ def both(check: Any, told: str, ours: Tensor, plainly: dict[str, Any]) -> str:
 def decode_step(
     network: LatentPrior, codes: Tensor, draws: int, decodes: int, few: int, seed: int = SEED, amp: bool = False
 ) -> Step:
-    """Decoding of codes i64 [n, L], all different, in the order of the inferer, which sorts them; the reference decodes
-    a few of them."""
+    """Decoding of codes i64 [n, L], all different, in the order of ``Reconstructions``, which sorts them; the reference
+    decodes a few of them."""
     codes, grid = torch.unique(codes, dim=0), network.transformer.grid
-    inferer = KDEInferer(draws, decodes, alpha=SUSPECT_SHARE, amp=amp)
 
     @torch.no_grad()
     def ours() -> Tensor:
-        return torch.cat(list(inferer._decoding(network, codes, seed)()))[:, 0]
+        return torch.cat(list(Reconstructions(network, codes, decodes, seed, amp, keep_gib=0.0)))[:, 0]
 
-    def each(_: Any) -> Tensor:  # the inferer seeds its dropout by one more than its draws
+    def each(_: Any) -> Tensor:  # they seed their dropout by one more than the draws'
         return plain.decode_each(network.vqvae, codes[:few].unflatten(1, grid), decodes, seed + 1)
 
     def check(ours: Tensor, plainly: dict[str, Any]) -> str:
