@@ -222,7 +222,7 @@ def _hung(story: Story, one: Round, groups: Sequence[tuple[str, list[Rated]]], s
 def _shown(case: Rated, arrays: CaseArrays, scale: Scale) -> Shown:
     facts = [case.entry["kind"]] if isinstance(case.entry.get("kind"), str) else []
     facts += [] if case.precision is None else [f"AP {case.precision:.3f}"]
-    facts += [] if case.score is None else [f"score {case.score:,.4g}"]
+    facts += [] if case.score is None else [f"score {case.score:,{'.4g' if abs(case.score) < 1000 else '.0f'}}"]
     planes = []
     for view in views(arrays):
         named = zip(panels(arrays, view, scale), PANELS, strict=True)

@@ -84,9 +84,7 @@ def svg(chart: Chart) -> str:
         figure = Figure(figsize=(4.9, 2.9), layout="constrained")
         _draw(figure.add_subplot(), chart, lines)
         buffer = io.StringIO()
-        figure.savefig(
-            buffer, format="svg", transparent=True, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type"))
-        )
+        figure.savefig(buffer, format="svg", transparent=True, metadata=dict.fromkeys(UNTOLD))
     text = buffer.getvalue()
     return text[text.index("<svg") :]
 
