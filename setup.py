@@ -10,6 +10,7 @@ setup(
     # by kind, so that weights and results that lie in a checkout stay there
     package_data={
         "monai_iltm": ["py.typed"],
+        "monai_iltm.report": ["templates/*.html"],
         "monai_iltm.bundles": ["*/LICENSE", "*/configs/*.json", "*/configs/*.conf", "*/docs/*.md"],
         "monai_iltm.configs": ["*.json"],
     },

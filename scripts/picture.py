@@ -18,7 +18,7 @@ from sklearn.metrics import average_precision_score
 from monai_iltm.data.cases import load_cases
 from monai_iltm.data.documents import read_json
 from monai_iltm.data.images import read_image
-from monai_iltm.report.pixels import HEAT, Scale, surprise_scale
+from monai_iltm.report.pictures import HEAT, Scale, surprise_scale
 from monai_iltm.report.story import read_story
 from monai_iltm.store import RoundFolder, RunFolder
 

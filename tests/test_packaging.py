@@ -171,7 +171,8 @@ def test_what_travels(built):
     with zipfile.ZipFile(next(built.glob("*.whl"))) as wheel:
         inside = {name for name in wheel.namelist() if ".dist-info/" not in name}
         metadata = wheel.read(f"monai_iltm-{__version__}.dist-info/METADATA").decode()
-    own = [path.relative_to(PROJECT) for path in PROJECT.glob("monai_iltm/**/*.py")]
+    files = [*PROJECT.glob("monai_iltm/**/*.py"), *PROJECT.glob("monai_iltm/**/templates/*")]
+    own = [path.relative_to(PROJECT) for path in files]
     data = [path.relative_to(PROJECT) for folder in ("bundles", "configs") for path in (PROJECT / folder).rglob("*")]
     kept = [path for path in data if (PROJECT / path).is_file() and not {"models", "__pycache__"} & set(path.parts)]
     expected = {str(path) for path in own} | {f"monai_iltm/{path}" for path in kept} | {"monai_iltm/py.typed"}

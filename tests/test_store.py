@@ -54,6 +54,14 @@ def test_a_round_exists_if_its_record_does_and_rounds_end_at_the_first_gap(tmp_p
     assert run.rounds() == [RoundFolder(tmp_path / "round_00", 0), RoundFolder(tmp_path / "round_01", 1)]
 
 
+def test_stages_of_any_name_are_found_by_their_history_and_rounds_are_none(tmp_path):
+    run = RunFolder(tmp_path)
+    touch(tmp_path / "vqvae/history.csv", tmp_path / "a/history.csv", tmp_path / "bundle/model.pt")
+    touch(run.bracket("oracle").history, run.round(0).history, run.round(0).path / "student/history.csv")
+    assert run.stages() == [tmp_path / "a", tmp_path / "vqvae"]
+    assert run.stages(run.round(0).path) == [run.round(0).path / "student"]
+
+
 @pytest.mark.parametrize("end", [".nii.gz", ".tif"])
 def test_maps_are_found_by_case_in_either_format(tmp_path, end):
     folder = RunFolder(tmp_path).round(0)

@@ -1,19 +1,46 @@
-"""Line charts as inline SVG: few ticks, direct labels at the line's end, no legend box."""
+"""The chart maker: lines and levels as SVG that needs nothing else, by matplotlib, the same bytes for the same data."""
 
 from __future__ import annotations
 
-import math
+import io
+import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from matplotlib.ticker import MaxNLocator
+import numpy as np
+from matplotlib import colormaps, style
+from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
-from monai_iltm.report.words import safe
-
-INK, MUTED, RULE = "#1c2733", "#66727f", "#e4e8ec"
-BLUE, OCHRE, TEAL = "#1f5a92", "#b3701a", "#0f766e"
-WIDTH, HEIGHT, LEFT, TOP, BOTTOM = 356, 208, 50, 12, 36
-CHARACTER = 6.1  # width in pixels of an average character at 11.5 px, to leave room for the labels
+# Of Okabe and Ito's colours, told apart with any kind of colour vision; each has a marker of its own too.
+COLOURS, MARKERS = ("#0072B2", "#D55E00", "#009E73", "#A6487F"), ("o", "s", "^", "D")
+INK, MUTED, RULE = "#1c2733", "#5d6874", "#e1e6eb"
+UNTOLD = ("Date", "Creator", "Format", "Type")  # nothing that differs from day to day, no address of others
+LINE_HEIGHT = 0.075  # of a label, as a share of the height of the axes
+LOOK = {
+    "svg.fonttype": "none",  # text stays text: it is found, read aloud and set in the page's own letters
+    "svg.hashsalt": "monai_iltm",
+    "text.parse_math": False,  # a name with two dollars is no formula
+    "text.color": INK,
+    "font.size": 9.5,
+    "axes.edgecolor": RULE,
+    "axes.labelcolor": MUTED,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.spines.left": False,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "grid.color": RULE,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "ytick.minor.size": 0,
+    "lines.linewidth": 1.6,
+    "lines.markersize": 4.5,
+}
 
 
 @dataclass(frozen=True)
@@ -22,127 +49,106 @@ class Line:
 
     label: str
     points: Sequence[tuple[float, float]]
-    colour: str = BLUE
     dots: bool = False
+    colour: str | None = None
 
 
 @dataclass(frozen=True)
 class Chart:
-    """What is drawn: lines over one x axis and dashed reference levels (label, value)."""
+    """What is drawn: lines over one x axis, and dashed levels (label, value) that they stand beside.
+
+    x_label, y_label: with the unit. floor, ceiling: ends of the y axis, where nothing lies beyond them. log: its scale,
+    where all is above 0 and spans more than a factor of ten.
+    """
 
     title: str
     x_label: str
+    y_label: str
     lines: Sequence[Line]
-    levels: Sequence[tuple[str, float]] = field(default_factory=tuple)
-    unit: str = ""
+    levels: Sequence[tuple[str, float]] = ()
     floor: float | None = None
     ceiling: float | None = None
     log: bool = False
 
 
-def chart_html(chart: Chart) -> str:
-    """The chart as <figure>; a short note in place of the lines where there are no points yet."""
-    drawn = [line for line in chart.lines if line.points]
-    body = _svg(chart, drawn) if drawn else '<p class="none">Nothing to draw yet.</p>'
-    return f'<figure class="chart"><figcaption>{safe(chart.title)}</figcaption>{body}</figure>'
+def svg(chart: Chart) -> str:
+    """The chart as an <svg> element, its names escaped; empty where no line has a point.
+
+    Colours, markers and labels at the ends of the lines tell them apart; there is no legend to look up.
+    """
+    lines = [line for line in chart.lines if len(line.points)]
+    if not lines:
+        return ""
+    with style.context(["default", LOOK]), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # the reader's browser has other fonts
+        figure = Figure(figsize=(4.9, 2.9), layout="constrained")
+        _draw(figure.add_subplot(), chart, lines)
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", transparent=True, metadata=dict.fromkeys(UNTOLD))
+    text = buffer.getvalue()
+    return text[text.index("<svg") :]
 
 
-def _svg(chart: Chart, lines: Sequence[Line]) -> str:
-    xs = [x for line in lines for x, _ in line.points]
-    ys = [y for line in lines for _, y in line.points] + [value for _, value in chart.levels]
-    log = chart.log and min(ys) > 0 and max(ys) > 10 * min(ys)
-    labels = [line.label for line in lines] + [label for label, _ in chart.levels]
-    right = WIDTH - 12 - CHARACTER * max((len(label) for label in labels), default=0)
-    y_ticks = _log_ticks(min(ys), max(ys)) if log else _ticks(*_limits(chart, ys))
-    low, high = y_ticks[0], y_ticks[-1]
-    if log:
-        low, high = min(low, min(ys)), max(high, max(ys))
-
-    def at_x(x: float) -> float:
-        start, end = min(xs), max(xs)
-        return LEFT + 8 + (right - LEFT - 16) * ((x - start) / (end - start) if end > start else 0.5)
-
-    def at_y(y: float) -> float:
-        part = math.log(y / low) / math.log(high / low) if log else (y - low) / (high - low)
-        return HEIGHT - BOTTOM - (HEIGHT - BOTTOM - TOP) * part
-
-    parts = [_y_axis(y_ticks, at_y, right, chart.unit), _x_axis(chart.x_label, xs, at_x, right)]
-    parts += [_level(at_y(value), right) for _, value in chart.levels]
-    parts += [_line(line, at_x, at_y) for line in lines]
-    ends = [(at_y(line.points[-1][1]), line.label, line.colour) for line in lines]
-    ends += [(at_y(value), label, MUTED) for label, value in chart.levels]
-    parts.append(_end_labels(ends, right))
-    return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{safe(chart.title)}">{"".join(parts)}</svg>'
+def shades(count: int) -> list[str]:
+    """Colours for lines in an order, light to dark."""
+    return [to_hex(colormaps["Blues"](0.45 + 0.55 * (index + 1) / count)) for index in range(count)]
 
 
-def _limits(chart: Chart, ys: Sequence[float]) -> tuple[float, float]:
-    low = min(ys) if chart.floor is None else min(chart.floor, *ys)
-    high = max(ys) if chart.ceiling is None else max(chart.ceiling, *ys)
-    if high - low < 1e-9:
-        return low - 0.5 * (abs(low) or 1), high + 0.5 * (abs(high) or 1)
-    return low, high
+def _draw(axes: Axes, chart: Chart, lines: Sequence[Line]) -> None:
+    ends = []
+    for index, line in enumerate(lines):
+        x, y = np.asarray(line.points, dtype=float).T
+        place = index % len(COLOURS)
+        colour = line.colour or COLOURS[place]
+        marker = MARKERS[place] if line.dots or len(x) == 1 else None
+        axes.plot(x, y, color=colour, marker=marker, clip_on=False)
+        ends.append((y[-1], line.label, colour))
+    for label, value in chart.levels:
+        axes.axhline(value, color=MUTED, linestyle=(0, (4, 3)), linewidth=1)
+        ends.append((value, label, MUTED))
+    _set_axes(axes, chart, np.array([x for line in lines for x, _ in line.points]))
+    if len(ends) > 1:  # the title names a single line
+        _label_ends(axes, ends)
 
 
-def _ticks(low: float, high: float) -> list[float]:
-    return [float(tick) for tick in MaxNLocator(nbins=4, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)]
+def _set_axes(axes: Axes, chart: Chart, xs: np.ndarray) -> None:
+    low, high = axes.dataLim.intervaly
+    if chart.log and low > 0 and high > 10 * low:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+    else:
+        axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
+    if chart.floor is not None and low >= chart.floor:
+        axes.set_ylim(bottom=chart.floor)
+    if chart.ceiling is not None and high <= chart.ceiling:
+        axes.set_ylim(top=chart.ceiling)
+    if xs.min() == xs.max():
+        axes.set_xticks(xs[:1])
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, steps=[1, 2, 5, 10]))
+    axes.set_xlabel(chart.x_label)
+    axes.set_ylabel(chart.y_label)
 
 
-def _log_ticks(low: float, high: float) -> list[float]:
-    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    steps = (1,) if len(powers) > 4 else (1, 3)
-    ticks = [step * 10.0**power for power in powers for step in steps]
-    inside = [tick for tick in ticks if low <= tick <= high]
-    return inside or [low, high]
+def _label_ends(axes: Axes, ends: Sequence[tuple[float, str, str]]) -> None:
+    """Each label at the right, at the height of its line, or as near as those around it allow."""
+    to_share = axes.transData + axes.transAxes.inverted()
+    heights = [to_share.transform((axes.get_xlim()[0], y))[1] for y, _, _ in ends]
+    for (_, label, colour), height in zip(ends, apart(heights, LINE_HEIGHT), strict=True):
+        axes.annotate(label, (1.02, height), xycoords="axes fraction", color=colour, va="center", annotation_clip=False)
 
 
-def _number(value: float) -> str:
-    return f"{value:.6f}".rstrip("0").rstrip(".") if 1e-4 <= abs(value) < 1e4 or value == 0 else f"{value:.0e}"
-
-
-def _y_axis(ticks, at_y, right: float, unit: str) -> str:
-    return "".join(
-        f'<line x1="{LEFT}" x2="{right:.1f}" y1="{at_y(tick):.1f}" y2="{at_y(tick):.1f}" stroke="{RULE}"/>'
-        f'<text x="{LEFT - 6}" y="{at_y(tick) + 4:.1f}" text-anchor="end" fill="{MUTED}">{_number(tick)}{unit}</text>'
-        for tick in ticks
-    )
-
-
-def _x_axis(label: str, xs: Sequence[float], at_x, right: float) -> str:
-    first, last = min(xs), max(xs)
-    ticks = MaxNLocator(nbins=6, integer=True).tick_values(first, last) if last > first else [first]
-    y = HEIGHT - BOTTOM + 16
-    texts = [
-        f'<text x="{at_x(tick):.1f}" y="{y}" text-anchor="middle" fill="{MUTED}">{_number(float(tick))}</text>'
-        for tick in ticks
-        if first <= tick <= last
-    ]
-    middle = (LEFT + right) / 2
-    return "".join(texts) + f'<text x="{middle:.1f}" y="{y + 15}" text-anchor="middle" fill="{MUTED}">{label}</text>'
-
-
-def _line(line: Line, at_x, at_y) -> str:
-    points = [(at_x(x), at_y(y)) for x, y in line.points]
-    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-    dots = points if line.dots or len(points) == 1 else []
-    circles = "".join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.2" fill="{line.colour}"/>' for x, y in dots)
-    return f'<polyline points="{path}" fill="none" stroke="{line.colour}" stroke-width="1.8"/>{circles}'
-
-
-def _level(y: float, right: float) -> str:
-    return f'<line x1="{LEFT}" x2="{right:.1f}" y1="{y:.1f}" y2="{y:.1f}" stroke="{MUTED}" stroke-dasharray="3 3"/>'
-
-
-def _end_labels(ends: list[tuple[float, str, str]], right: float) -> str:
-    """Labels beside the line ends, pushed apart where they would overlap, kept inside the picture."""
-    heights: list[float] = []
-    for y, _, _ in sorted(ends):
-        heights.append(max(y, heights[-1] + 13) if heights else y)
-    spill = max(0.0, heights[-1] - (HEIGHT - BOTTOM + 2)) if heights else 0.0
-    for index in reversed(range(len(heights))):
-        heights[index] = min(heights[index], (heights[index + 1] - 13) if index + 1 < len(heights) else 1e9)
-        if index + 1 == len(heights):
-            heights[index] -= spill
-    return "".join(
-        f'<text x="{right + 7:.1f}" y="{height + 4:.1f}" fill="{colour}">{safe(label)}</text>'
-        for (_, label, colour), height in zip(sorted(ends), heights, strict=True)
-    )
+def apart(heights: Sequence[float], gap: float) -> list[float]:
+    """The same heights, moved up, and down again from 1, until each is `gap` from the next; their order stays."""
+    order = np.argsort(heights, kind="stable")
+    moved = np.asarray(heights, dtype=float)[order]
+    for index in range(1, len(moved)):
+        moved[index] = max(moved[index], moved[index - 1] + gap)
+    for index in reversed(range(len(moved))):
+        above = moved[index + 1] - gap if index + 1 < len(moved) else 1.0
+        moved[index] = min(moved[index], above)
+    result = np.empty(len(moved))
+    result[order] = moved
+    return result.tolist()

@@ -16,25 +16,39 @@ BRACKETS = {"oracle": "Oracle masks", "clean": "Clean training"}
 
 
 @dataclass(frozen=True)
-class Stage:
+class Training:
+    """One stage's training: the name of its folder, a row of numbers an epoch, and whether it has its weights."""
+
+    name: str
+    rows: list[dict[str, float]]
+    done: bool
+
+
+@dataclass(frozen=True)
+class Round:
     """One round, or one end of the bracket: its folder and the small files in it."""
 
     name: str
     folder: RoundFolder
     record: dict[str, Any]
-    metrics: dict[str, float]
-    history: list[dict[str, float]]
+    metrics: dict[str, Any]
+    trainings: list[Training]
 
     @property
     def suspect_share(self) -> float | None:
-        """Share in [0, 1] of the training tokens held suspect after this stage; None where no mask was made."""
-        tokens = self.record.get("tokens")
-        return self.record.get("suspect_tokens", 0) / tokens if tokens else None
+        """Share in [0, 1] of the training tokens held suspect after this round; None where no mask was made."""
+        suspect, tokens = finite(self.record.get("suspect_tokens")), finite(self.record.get("tokens"))
+        return None if suspect is None or not tokens else suspect / tokens
 
     @property
     def change(self) -> float | None:
         """Relative change of the number of suspect tokens against the round before; None in the first."""
-        return self.record.get("change")
+        return finite(self.record.get("change"))
+
+    @property
+    def precision(self) -> float | None:
+        """Average precision over the pixels of the test images, the figure that results are compared by."""
+        return finite(self.metrics.get("average_precision"))
 
 
 @dataclass(frozen=True)
@@ -42,14 +56,12 @@ class Story:
     """All that the report needs, apart from the images."""
 
     run: RunFolder
-    settings: dict[str, Any]
     about: dict[str, Any]
-    rounds: list[Stage]
-    unfinished: Stage | None
-    brackets: list[Stage]
-    trivial: dict[str, dict[str, float]]
-    vqvae: list[dict[str, float]]
-    calibration: dict[str, Any]
+    rounds: list[Round]
+    unfinished: Round | None
+    brackets: list[Round]
+    trivial: dict[str, dict[str, Any]]
+    trainings: list[Training]
     training: list[dict[str, Any]]
     testing: list[dict[str, Any]]
 
@@ -58,9 +70,13 @@ class Story:
         """The folder's own name."""
         return self.run.path.resolve().name
 
-    def setting(self, *names: str) -> Any:
-        """The first of these settings that is given, else None."""
-        return next((self.settings[name] for name in names if self.settings.get(name) is not None), None)
+    @property
+    def threshold(self) -> float | None:
+        """Surprise above which the last round's masks mark, in nats."""
+        last = self.rounds[-1] if self.rounds else None
+        limits = [_json(last.folder.calibration).get("threshold")] if last else []
+        limits += [one.record.get("mask_threshold") for one in reversed(self.rounds)]
+        return next((number for limit in limits if (number := finite(limit)) is not None), None)
 
     def locate(self, relative: str) -> Path:
         """The file that a datalist names, under the data folder unless the name is absolute."""
@@ -69,26 +85,24 @@ class Story:
 
 def read_story(run_folder: str | Path) -> Story:
     """Read a run folder, finished or not. Raises InputError where it is no run folder."""
-    folder = Path(run_folder)
-    if not (folder / "run.json").is_file():
-        raise InputError(f"{folder} is no run folder: it holds no run.json")
-    run = RunFolder(folder)
-    about = _json(folder / "run.json")
-    datalist = _json(folder / "datalist.json")
-    rounds = [_stage(f"Round {round_folder.index}", round_folder) for round_folder in run.rounds()]
+    run = RunFolder(Path(run_folder))
+    if not run.record.is_file():
+        raise InputError(f"{run.path} is no run folder: it holds no {run.record.name}")
+    datalist = _json(run.datalist)
+    rounds = [_round(run, folder) for folder in run.rounds()]
     current = run.round(len(rounds))
+    ends = [run.bracket(name) for name in BRACKETS]
+    trivial = _json(run.trivial)
     return Story(
         run=run,
-        settings=about.get("settings") or {},
-        about=about,
+        about=_json(run.record),
         rounds=rounds,
-        unfinished=_stage(f"Round {len(rounds)}", current) if Path(current.path).is_dir() else None,
-        brackets=[_stage(BRACKETS[name], run.bracket(name)) for name in BRACKETS if _done(folder / "bracket" / name)],
-        trivial=_json(folder / "trivial.json"),
-        vqvae=_numbers(folder / "vqvae" / "history.csv"),
-        calibration=_json(rounds[-1].folder.calibration) if rounds else {},
-        training=datalist.get("training") or [],
-        testing=datalist.get("testing") or [],
+        unfinished=_round(run, current) if current.path.is_dir() else None,
+        brackets=[_round(run, end) for end in ends if end.record.is_file() or end.metrics.is_file()],
+        trivial={name: figures for name, figures in trivial.items() if isinstance(figures, dict)},
+        trainings=[_training(folder) for folder in run.stages()],
+        training=_cases(datalist.get("training")),
+        testing=_cases(datalist.get("testing")),
     )
 
 
@@ -108,26 +122,37 @@ def evenly(items: Sequence[Any], most: int) -> list[Any]:
     return [items[round(index * (len(items) - 1) / (most - 1))] for index in range(most)]
 
 
-def _stage(name: str, folder: RoundFolder) -> Stage:
-    return Stage(name, folder, _json(folder.record), _json(folder.metrics), _numbers(folder.history))
+def read_lines(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV file; none where it is missing, or half-written by a run in progress."""
+    try:
+        return read_csv(path)
+    except (OSError, InputError):
+        return []
 
 
-def _done(folder: Path) -> bool:
-    return (folder / "round.json").is_file() or (folder / "metrics.json").is_file()
+def _round(run: RunFolder, folder: RoundFolder) -> Round:
+    name = f"Round {folder.index}" if folder.is_round else BRACKETS[folder.path.name]
+    own = [folder.path] if folder.history.is_file() or folder.model.is_file() else []
+    trainings = [_training(path) for path in [*own, *run.stages(folder.path)]]
+    return Round(name, folder, _json(folder.record), _json(folder.metrics), trainings)
 
 
-def _json(path: str | Path) -> dict[str, Any]:
+def _training(folder: Path) -> Training:
+    rows = [{key: finite(value) for key, value in row.items()} for row in read_lines(folder / "history.csv")]
+    numbers = [{key: value for key, value in row.items() if value is not None} for row in rows]
+    return Training(folder.name, numbers, (folder / "model.pt").is_file())
+
+
+def _cases(entries: Any) -> list[dict[str, Any]]:
+    """The entries of a part of the datalist that name a case and its image."""
+    found = [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+    return [entry for entry in found if isinstance(entry.get("case"), str) and isinstance(entry.get("image"), str)]
+
+
+def _json(path: Path) -> dict[str, Any]:
     """The object in a JSON file; empty where the file is missing or half-written by a run in progress."""
     try:
         content = read_json(path)
     except (OSError, InputError):
         return {}
     return content if isinstance(content, dict) else {}
-
-
-def _numbers(path: str | Path) -> list[dict[str, float]]:
-    """The rows of a CSV file with their finite numbers alone."""
-    if not Path(path).is_file():
-        return []
-    rows = [{key: finite(value) for key, value in row.items()} for row in read_csv(path)]
-    return [{key: value for key, value in row.items() if value is not None} for row in rows]

@@ -12,7 +12,9 @@ from nibabel import orientations
 
 from monai_iltm.data.errors import InputError
 from monai_iltm.data.images import read_image
-from monai_iltm.report.story import Stage, Story
+from monai_iltm.data.truth import read_mask
+from monai_iltm.report.story import Story
+from monai_iltm.store import ResultFolder, RoundFolder
 
 Plane = Callable[[np.ndarray], np.ndarray]
 
@@ -48,25 +50,22 @@ class View:
     projected: bool = False
 
 
-def load_case(story: Story, entry: dict[str, Any], stage: Stage, training: bool = False) -> CaseArrays | None:
-    """A case with what `stage` says of it; None where its image cannot be read."""
-    case, folder = entry["case"], stage.folder
+def load_case(story: Story, entry: dict[str, Any], folder: RoundFolder, training: bool = False) -> CaseArrays | None:
+    """A case with what a round says of it; None where its image cannot be read."""
+    case, results = entry["case"], ResultFolder(folder.maps if training else folder.test)
     image, affine = read_array(story.locate(entry["image"]))
     if image is None:
         return None
     space = image.ndim - (1 if affine is None and image.ndim == 3 else 0)
     files = {
-        "surprise": folder.map(case) if training else folder.test_file(case, "surprise"),
-        "mask": folder.mask(case) if training else folder.test_file(case, "mask"),
-        "healed": None if training else folder.test_file(case, "healed"),
-        "truth": story.locate(entry["label"]) if entry.get("label") else None,
+        "surprise": results.find(case, "surprise"),
+        "mask": folder.mask(case) if training else results.find(case, "mask"),
+        "healed": results.find(case, "healed"),
     }
-    found = {name: read_array(path)[0] if path else None for name, path in files.items()}
-    parts = {name: array if array is not None and array.shape[:space] == image.shape[:space] else None
-             for name, array in found.items()}  # fmt: skip
-    if parts["truth"] is None and entry.get("normal"):
-        parts["truth"] = np.zeros(image.shape[:space], dtype=bool)
-    parts |= {name: _binary(parts[name], space) for name in ("mask", "truth")}
+    parts = {name: read_array(path)[0] if path else None for name, path in files.items()}
+    parts["truth"] = _truth(story, entry, image.shape[:space])
+    parts = {name: a if a is not None and a.shape[:space] == image.shape[:space] else None for name, a in parts.items()}
+    parts["mask"] = _binary(parts["mask"], space)
     if parts["healed"] is not None:
         parts["healed"] = match_units(image, parts["healed"])
     if space == 3 and affine is not None:
@@ -145,6 +144,16 @@ def _spacing(affine: np.ndarray | None, space: int) -> tuple[float, ...]:
     if space == 3:
         lengths = lengths[np.argsort(orientations.io_orientation(affine)[:, 0])]
     return tuple(float(length) if length > 0 else 1.0 for length in lengths[:space])
+
+
+def _truth(story: Story, entry: dict[str, Any], shape: tuple[int, ...]) -> np.ndarray | None:
+    """Where the label marks, by the entry's own rule; nowhere in a normal image; None where nothing is known."""
+    if not entry.get("label"):
+        return np.zeros(shape, dtype=bool) if entry.get("normal") else None
+    try:
+        return read_mask(story.locate(entry["label"]), entry.get("label_threshold"), entry.get("label_ignore")).array
+    except (OSError, InputError):
+        return None
 
 
 def _binary(array: np.ndarray | None, space: int) -> np.ndarray | None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from html import escape
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from monai_iltm.report.story import Stage, Story, finite
+from monai_iltm.report.story import Story, finite
 
 DASH = "\N{EN DASH}"
 NO_GAP = 0.02  # of average precision: two trainings of the same prior differ by as much
@@ -20,42 +21,42 @@ METRICS = {
     "best_dice_per_case": "Dice, per case",
     "image_auroc": "Image AUROC",
 }
-ROW_LEGEND = {
-    "Raw intensity": "brighter counts as more anomalous. No model at all.",
-    "Robust z-score": "distance from what the training images show at the same place, |x - median| / MAD.",
-    "VQ-VAE residual": "difference between an image and its plain reconstruction. No masking, no healing.",
-    "Round 0": "the prior learned from all tokens, anomalies included.",
-    "Later rounds": "the prior learned anew, leaving out what the round before held suspect.",
-    "Oracle masks": "the prior learned with the true anomalies left out: what perfect masks would give.",
-    "Clean training": "the prior learned from images without anomalies.",
-}
-COLUMN_LEGEND = (
-    "<b>Suspect</b>: share of the training tokens to be left out of the next round. "
-    "<b>Change</b>: of their number against the round before. "
-    "<b>Overlap</b>: Jaccard index with the masks of the round before, 1 means the same. "
-)
-METRIC_LEGEND = (
-    "<b>KDE</b>: score by kernel density of the healed versions. "
-    "<b>resid.</b>: score by mean residual, |image - healed mean|. "
-    "AUROC, AP, AUPRO (false-positive limit 0.3) and pooled Dice are over all test pixels together; "
-    "Dice at its best threshold. Test labels chose nothing."
-)
 
 
-def percent(share: float | None, digits: int = 1) -> str:
-    """0.0123 -> "1.2 %"; a dash for None."""
-    return DASH if finite(share) is None else f"{100 * float(share or 0):.{digits}f} %"
+@dataclass(frozen=True)
+class Judgement:
+    """Whether a run is good: `tone` is "good", "fair", "bad" or "open", `text` one sentence."""
+
+    tone: str
+    text: str
 
 
-def decimal(value: Any, digits: int = 3) -> str:
-    """0.98412 -> "0.984"; a dash for what is no finite number."""
-    number = finite(value)
-    return DASH if number is None else f"{number:.{digits}f}"
+def judgement(story: Story) -> Judgement:
+    """The last round against each yardstick and the bracket; without a truth, what the masks did."""
+    if not story.rounds:
+        return Judgement("open", verdict(story))
+    last = story.rounds[-1]
+    if last.precision is None:
+        why = "no truth of the test images is known" if story.testing else "there are no test images"
+        return Judgement("open", f"Not measured, as {why}. {verdict(story)}")
+    rivals = {name: value for name, figures in yardsticks(story).items() if (value := _precision(figures)) is not None}
+    ends = {end.name: end.precision for end in story.brackets if end.precision is not None}
+    tone, verdict_word = _grade(last.precision, rivals, ends.get("Oracle masks"))
+    beside = _beside(last.precision, rivals | ends)
+    reached = f"average precision {last.precision:.3f} in {last.name.lower()}"
+    return Judgement(tone, f"{verdict_word}: {reached}{', ' if beside else ''}{beside}.")
 
 
-def rounds_word(count: int) -> str:
-    """ "1 round", "3 rounds"."""
-    return f"{count} round{'' if count == 1 else 's'}"
+def is_measured(story: Story) -> bool:
+    """A finished round has figures, as the truth of test images is known."""
+    return bool(story.rounds) and story.rounds[-1].precision is not None
+
+
+def yardsticks(story: Story) -> dict[str, dict[str, Any]]:
+    """Figures of the detectors that learn little or nothing, by the names that a person reads."""
+    known = {TRIVIAL[name]: story.trivial[name] for name in TRIVIAL if name in story.trivial}
+    others = {name.replace("_", " ").capitalize(): story.trivial[name] for name in story.trivial if name not in TRIVIAL}
+    return known | others
 
 
 def verdict(story: Story) -> str:
@@ -82,47 +83,58 @@ def verdict(story: Story) -> str:
     return f"In progress after {done}: {first if last.change is None else moved}."
 
 
-def shortfall(story: Story) -> str:
-    """One plain sentence where detectors that learn nothing find more than the last round does; else empty."""
-    end = _precision(story.rounds[-1]) if story.rounds else None
-    rivals = {TRIVIAL[name]: finite(story.trivial.get(name, {}).get("average_precision")) for name in TRIVIAL}
-    better = {name: value for name, value in rivals.items() if value is not None and end is not None and value > end}
-    if not better:
-        return ""
-    best = max(better, key=lambda name: better[name])
-    against = f"average precision {better[best]:.3f} against {end:.3f}"
-    if len(better) == sum(value is not None for value in rivals.values()):
-        plain = "every detector that learns little or nothing"
-        return f"Not useful here: {plain} finds more, {best.lower()} most ({against})."
-    names = " and ".join(name.lower() for name in sorted(better))
-    return f"Less useful than {names}, without any training ({best.lower()}: {against})."
-
-
-def accuracy(story: Story) -> str:
-    """One sentence on average precision over the rounds and against the bracket; empty where no truth is known."""
-    known = [(stage, value) for stage in story.rounds if (value := _precision(stage)) is not None]
-    if not known:
+def gain(story: Story) -> str:
+    """One sentence on average precision over the rounds and what is left of the way to perfect masks, else empty."""
+    known = [(one, one.precision) for one in story.rounds if one.precision is not None]
+    if len(known) < 2:
         return ""
     (first, start), (last, end) = known[0], known[-1]
-    if first is last:
-        text = f"Average precision on the test images is {start:.3f} in {first.name.lower()}"
-    else:
-        span = f"from {start:.3f} in {first.name.lower()} to {end:.3f} in {last.name.lower()}"
-        how = f"rose {span}" if end > start else f"fell {span}"
-        if abs(end - start) < 0.0005:
-            how = f"stayed at {start:.3f} from {first.name.lower()} to {last.name.lower()}"
-        text = f"Average precision on the test images {how}"
-    oracle = next((_precision(stage) for stage in story.brackets if stage.name == "Oracle masks"), None)
+    span = f"from {start:.3f} in {first.name.lower()} to {end:.3f} in {last.name.lower()}"
+    text = f"Average precision {'rose' if end > start else 'fell'} {span}"
+    if abs(end - start) < 0.0005:
+        text = f"Average precision stayed at {start:.3f} from {first.name.lower()} to {last.name.lower()}"
+    oracle = next((one.precision for one in story.brackets if one.name == "Oracle masks"), None)
     if oracle is None:
         return text + "."
-    text += f"; perfect masks would give {oracle:.3f}"
     if oracle - start < NO_GAP:
-        text += ", so that masks have nothing to repair here"
-    elif end >= oracle:
-        text += ", no more than the rounds reach"
-    elif first is not last and end > start:
-        text += f", so {100 * (end - start) / (oracle - start):.0f} % of that gap is closed"
+        return f"{text}; perfect masks give {oracle:.3f}, so that masks have little to repair here."
+    if start < end < oracle:
+        return f"{text}: {100 * (end - start) / (oracle - start):.0f} % of the way to perfect masks."
     return text + "."
+
+
+def training_masks(story: Story) -> str:
+    """One sentence on the last masks against the truth of the training images, else empty."""
+    told = story.rounds[-1].record.get("training_mask") if story.rounds else None
+    recall, precision = (finite(told.get(key)) if isinstance(told, dict) else None for key in ("recall", "precision"))
+    if recall is None or precision is None:
+        return ""
+    return (
+        f"Against the labels of the training images, which chose nothing, the masks hold {percent(recall, 0)} of the "
+        f"anomalous tokens, and {percent(precision, 0)} of what they hold is anomalous."
+    )
+
+
+def listed(names: Sequence[str]) -> str:
+    """ "a", "a and b", "a, b and c"."""
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def percent(share: Any, digits: int = 1) -> str:
+    """0.0123 -> "1.2 %"; a dash for what is no finite number."""
+    number = finite(share)
+    return DASH if number is None else f"{100 * number:.{digits}f} %"
+
+
+def decimal(value: Any, digits: int = 3) -> str:
+    """0.98412 -> "0.984"; a dash for what is no finite number."""
+    number = finite(value)
+    return DASH if number is None else f"{number:.{digits}f}"
+
+
+def rounds_word(count: int) -> str:
+    """ "1 round", "3 rounds"."""
+    return f"{count} round{'' if count == 1 else 's'}"
 
 
 def redact(value: Any) -> str:
@@ -133,10 +145,36 @@ def redact(value: Any) -> str:
     return text if len(text) <= 300 else text[:297] + "..."
 
 
-def safe(value: Any) -> str:
-    """Text for HTML."""
-    return escape(str(value), quote=True)
+def _grade(reached: float, rivals: Mapping[str, float], oracle: float | None) -> tuple[str, str]:
+    """The tone, and what to call a run of this average precision beside detectors that learn little or nothing."""
+    better = [_inside(name) for name, value in rivals.items() if value > reached]
+    close = [_inside(name) for name, value in rivals.items() if value > reached - NO_GAP]
+    if rivals and len(better) == len(rivals):
+        return "bad", "Not useful here, as all that learns little or nothing finds more"
+    if better:
+        return "bad", f"Less useful than {listed(better)}"
+    if close:
+        return "fair", f"Hardly better than {listed(close)}"
+    if oracle is not None and oracle - reached >= NO_GAP:
+        return "fair", "Useful, but short of perfect masks" if rivals else "Short of perfect masks"
+    if not rivals:
+        return "open", "Not compared yet" if oracle is None else "As good as perfect masks"
+    return "good", "Useful" if oracle is None else "Good, as with perfect masks"
 
 
-def _precision(stage: Stage) -> float | None:
-    return finite(stage.metrics.get("average_precision"))
+def _beside(reached: float, others: Mapping[str, float]) -> str:
+    """ "above raw intensity (0.100), below oracle masks (0.660) and clean training (0.690)"."""
+    places: dict[str, list[str]] = {"above": [], "level with": [], "below": []}
+    for name, value in others.items():
+        place = "level with" if f"{value:.3f}" == f"{reached:.3f}" else "above" if value < reached else "below"
+        places[place].append(f"{_inside(name)} ({value:.3f})")
+    return ", ".join(f"{place} {listed(names)}" for place, names in places.items() if names)
+
+
+def _inside(name: str) -> str:
+    """A name within a sentence: small, unless it begins with capitals."""
+    return name if name[1:2].isupper() else name[:1].lower() + name[1:]
+
+
+def _precision(figures: Mapping[str, Any]) -> float | None:
+    return finite(figures.get("average_precision"))

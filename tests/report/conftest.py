@@ -48,7 +48,12 @@ def _write_case(data: Path, case: str, image: np.ndarray, truth: np.ndarray, hea
 
 def write_run(folder: Path, data: Path, training: list[dict], testing: list[dict], rounds: int = 3) -> Path:
     """A finished run over the given cases, bracket and trivial detectors included."""
-    settings = {"num_codes": 64, "vqvae_epochs": 40, "tracking": "http://server.local:5000"}
+    settings = {
+        "vqvae::network_def::channels": [8, 16],
+        "scoring::inferer::draws": 12,
+        "images::size": [64, 64],
+        "tracking": "http://server.local:5000",
+    }
     versions = {"monai": "1.6.1", "torch": "2.10"}
     run = {
         "settings": settings,
@@ -87,6 +92,8 @@ def write_round(folder: Path, data: Path, training: list[dict], testing: list[di
         write_image(folder / f"maps/{entry['case']}_surprise{end}", surprise, affine)
         mask = (surprise > 5.3) | (binary_dilation(truth, iterations=1) if index else truth & (surprise > 2))
         write_image(folder / f"masks/{entry['case']}{end.replace('.tif', '.png')}", mask, affine)
+    stated = [{"case": entry["case"], "image_score_surprise": 9.0 - place} for place, entry in enumerate(training)]
+    write_csv(folder / "maps/scores.csv", stated[::-1])
     scores = [_write_test(folder / "test", data, entry, skill) for entry in testing]
     if scores:
         write_csv(folder / "scores.csv", scores)

@@ -1,4 +1,4 @@
-"""Numbers and paths as a person reads them."""
+"""Numbers, paths and judgements as a person reads them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,20 @@ from types import SimpleNamespace
 
 import pytest
 
-from monai_iltm.report.words import accuracy, decimal, percent, redact, shortfall
+from monai_iltm.report.words import decimal, gain, judgement, listed, percent, redact, training_masks
+
+
+def story(rounds=(), rivals=(), oracle=None, clean=None, **record):
+    """Rounds of these average precisions beside detectors and ends of the bracket of these."""
+    record |= {"verdict": "converged"}
+
+    def one(name, value):
+        return SimpleNamespace(name=name, precision=value, record=record, suspect_share=0.05, change=0.0)
+
+    trivial = {name: {"average_precision": value} for name, value in dict(rivals).items()}
+    ends = [one(name, value) for name, value in (("Oracle masks", oracle), ("Clean training", clean)) if value]
+    told = [one(f"Round {n}", value) for n, value in enumerate(rounds)]
+    return SimpleNamespace(rounds=told, trivial=trivial, brackets=ends, testing=[{}])
 
 
 @pytest.mark.parametrize(
@@ -28,56 +41,66 @@ def test_redact_keeps_the_last_name_alone(value, told):
     assert redact(value) == told
 
 
-def test_numbers():
+def test_numbers_and_lists():
     assert (percent(0.0123), percent(None), decimal(0.98412), decimal(float("nan"))) == ("1.2 %", "–", "0.984", "–")  # noqa: RUF001
+    assert (listed(["a"]), listed(["a", "b"]), listed(["a", "b", "c"])) == ("a", "a and b", "a, b and c")
+
+
+@pytest.mark.parametrize(
+    ("run", "tone", "told"),
+    [
+        (story(), "open", "In progress: no round is finished yet."),
+        (story([None]), "open", "Not measured, as no truth of the test images is known. Masks settled after 1 round"),
+        (story([0.5]), "open", "Not compared yet: average precision 0.500 in round 0."),
+        (story([0.5], {"raw_intensity": 0.3}), "good", "Useful: average precision 0.500 in round 0, above raw"),
+        (
+            story([0.4, 0.59], {"raw_intensity": 0.1, "robust_z": 0.12, "another_one": 0.14}, 0.6, 0.69),
+            "good",
+            "Good, as with perfect masks: average precision 0.590 in round 1, above raw intensity (0.100), robust "
+            "z-score (0.120) and another one (0.140), below oracle masks (0.600) and clean training (0.690).",
+        ),
+        (story([0.5], {"robust_z": 0.1}, 0.6), "fair", "Useful, but short of perfect masks: "),
+        (story([0.5], {"robust_z": 0.49}, 0.6), "fair", "Hardly better than robust z-score: "),
+        (story([0.5], {"robust_z": 0.5}), "fair", "level with robust z-score (0.500)."),
+        (story([0.5], {}, 0.6), "fair", "Short of perfect masks: "),
+        (story([0.1], {"vqvae_residual": 0.3, "robust_z": 0.05}), "bad", "Less useful than VQ-VAE residual: "),
+        (story([0.1], {"vqvae_residual": 0.3, "robust_z": 0.2}), "bad", "Not useful here, as all that learns little"),
+        # three hundredths of all there is to find: perfect masks are no better, and nothing is good
+        (story([0.03], {"robust_z": 0.02}, 0.031), "fair", "Hardly better than robust z-score: "),
+    ],
+)
+def test_the_first_line_holds_the_last_round_against_all_it_stands_beside(run, tone, told):
+    said = judgement(run)
+    assert said.tone == tone
+    assert told in said.text
+
+
+def test_without_test_images_there_is_no_talk_of_their_truth():
+    run = story([None])
+    run.testing = []
+    assert judgement(run).text.startswith("Not measured, as there are no test images. Masks settled")
 
 
 @pytest.mark.parametrize(
     ("rounds", "oracle", "told"),
     [
         ([], None, ""),
-        ([None], 0.5, ""),
-        ([0.4], None, "Average precision on the test images is 0.400 in round 0."),
-        ([0.4, 0.5], None, "Average precision on the test images rose from 0.400 in round 0 to 0.500 in round 1."),
-        ([0.4, 0.4004], None, "Average precision on the test images stayed at 0.400 from round 0 to round 1."),
-        ([0.4, 0.45], 0.6, "in round 1; perfect masks would give 0.600, so 25 % of that gap is closed."),
-        ([0.4, 0.3], 0.6, "fell from 0.400 in round 0 to 0.300 in round 1; perfect masks would give 0.600."),
-        ([0.4, 0.65], 0.6, "perfect masks would give 0.600, no more than the rounds reach."),
-        ([0.029, 0.03], 0.0291, "perfect masks would give 0.029, so that masks have nothing to repair here."),
+        ([None, None], 0.5, ""),
+        ([0.4], None, ""),
+        ([0.4, 0.5], None, "Average precision rose from 0.400 in round 0 to 0.500 in round 1."),
+        ([0.4, 0.4004], None, "Average precision stayed at 0.400 from round 0 to round 1."),
+        ([0.4, 0.45], 0.6, "to 0.450 in round 1: 25 % of the way to perfect masks."),
+        ([0.4, 0.3], 0.6, "Average precision fell from 0.400 in round 0 to 0.300 in round 1."),
+        ([0.029, 0.03], 0.0291, "perfect masks give 0.029, so that masks have little to repair here."),
     ],
 )
 def test_what_the_rounds_have_gained(rounds, oracle, told):
-    def stage(name, value):
-        return SimpleNamespace(name=name, metrics={} if value is None else {"average_precision": value})
-
-    brackets = [] if oracle is None else [stage("Oracle masks", oracle)]
-    story = SimpleNamespace(rounds=[stage(f"Round {n}", value) for n, value in enumerate(rounds)], brackets=brackets)
-    assert accuracy(story).endswith(told)
-    assert bool(accuracy(story)) == bool(told)
+    assert gain(story(rounds, oracle=oracle)).endswith(told)
+    assert bool(gain(story(rounds, oracle=oracle))) == bool(told)
 
 
-@pytest.mark.parametrize(
-    ("end", "rivals", "told"),
-    [
-        (None, {"raw_intensity": 0.3}, ""),
-        (0.5, {}, ""),
-        (0.5, {"raw_intensity": 0.3, "robust_z": 0.5}, ""),
-        (0.035, {"raw_intensity": 0.3, "robust_z": 0.01}, "Less useful than raw intensity, without any training"),
-        (
-            0.035,
-            {"raw_intensity": 0.3, "robust_z": 0.04},
-            "Not useful here: every detector that learns little or nothing",
-        ),
-        (
-            0.035,
-            {"raw_intensity": 0.3, "robust_z": 0.04},
-            "raw intensity most (average precision 0.300 against 0.035)",
-        ),
-    ],
-)
-def test_a_run_that_learned_nothing_useful_is_called_so(end, rivals, told):
-    metrics = {} if end is None else {"average_precision": end}
-    trivial = {name: {"average_precision": value} for name, value in rivals.items()}
-    story = SimpleNamespace(rounds=[SimpleNamespace(metrics=metrics)], trivial=trivial)
-    assert told in shortfall(story)
-    assert bool(told) == bool(shortfall(story))
+def test_what_the_masks_hold_of_the_truth():
+    assert "hold 40 % of the anomalous tokens, and 7 % of" in training_masks(
+        story([0.1], training_mask={"recall": 0.4, "precision": 0.07})
+    )
+    assert training_masks(story([0.1], training_mask={})) == training_masks(story()) == ""
