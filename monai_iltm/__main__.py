@@ -6,9 +6,8 @@ What takes seconds to import is imported by the verb that needs it, once its wor
 from __future__ import annotations
 
 import os
-import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,29 +15,19 @@ from typing import TYPE_CHECKING, Any
 import fire
 from fire.decorators import SetParseFn
 
-from monai_iltm import __version__, resources
+from monai_iltm import __version__
 from monai_iltm import report as pages
+from monai_iltm.command import arguments, chosen, decided, defaults, read_given, shown_command
 from monai_iltm.data.documents import write_json
 from monai_iltm.data.errors import InputError, shown
 from monai_iltm.data.truth import TRUTH_RULE
-from monai_iltm.engines.method import known_settings
-from monai_iltm.engines.overrides import SETTINGS, as_config, as_word, check_ids, check_names, load_configs
-from monai_iltm.engines.settings import (
-    EXPRESSIONS,
-    FLAG_THRESHOLDS,
-    MASK_RULES,
-    Kind,
-    kind_like,
-    read_word,
-    require_all,
-)
+from monai_iltm.engines.names import full_id
+from monai_iltm.engines.overrides import check_names
+from monai_iltm.engines.settings import kind_like
 from monai_iltm.engines.telling import tell_plainly
 
 if TYPE_CHECKING:
     from monai_iltm.data.prepare import Prepared
-
-PATHS = ("bundle_root", "dataset_dir", "output_dir")
-OTHER_NAMES = {"tracking": "train::handlers::0::address"}  # `tracking` is an option of MONAI's own command
 
 
 @SetParseFn(str)
@@ -52,24 +41,24 @@ def run(preset: str, data: str, out: str, *overlays: str, processes: Any = 1, **
         data: folder of images; out: run folder.
         overlays: further JSON files or names in configs/, laid over the preset in order.
         processes: of this machine that share the work (torchrun): one a GPU, or one a core of the CPU.
-        settings: values by id, as in the bundle's train.json; where one rules another out (mask_share and
-            mask_density, alpha and the thresholds), the other is taken back.
+        settings: values by id, as in the bundle's train.json and those of its stages, or by short name; where one
+            rules another out (mask_share and mask_density, alpha and the thresholds), the other is taken back.
     """
-    count = _read("processes", processes)
-    given = _settings([preset, *overlays], settings)
-    files, configs = preset_files([preset, *overlays], count), _defaults().parent
+    count = read_given("processes", processes)
+    files, given = chosen([preset, *overlays], settings, count)
+    configs = defaults().parent
     folders = {"bundle_root": str(configs.parent), "dataset_dir": data, "output_dir": out}
     values = {**{name: str(Path(path).absolute()) for name, path in folders.items()}, **given}
     print(shown_command(files, values, count), flush=True)
     if count > 1:
         from monai_iltm.distributed import torchrun
 
-        torchrun(count, "monai.bundle", "run", "--config_file", *_arguments(files, values))
+        torchrun(count, "monai.bundle", "run", "--config_file", *arguments(files, values))
         return
     from monai.bundle import run as run_bundle
 
     meta, logging = (str(configs / name) for name in ("metadata.json", "logging.conf"))
-    run_bundle(config_file=[str(path) for path in files], meta_file=meta, logging_file=logging, **_decided(values))
+    run_bundle(config_file=[str(path) for path in files], meta_file=meta, logging_file=logging, **decided(values))
 
 
 @SetParseFn(str)
@@ -86,7 +75,7 @@ def prepare(
         settings: values by id, as `run` takes them.
     """
     names = [preset] if preset else []
-    given = _settings(names, settings)
+    files, given = chosen(names, settings)
     from monai.bundle import ConfigParser
 
     from monai_iltm.data.layouts import renewed_cases
@@ -95,19 +84,19 @@ def prepare(
 
     layout, limits, truth = None, {}, {}
     if preset is not None or given:
-        parser = ConfigParser(ConfigParser.load_config_files([str(path) for path in preset_files(names)]))
-        parser.update({"bundle_root": str(_defaults().parents[1]), **_decided(given)})
+        parser = ConfigParser(ConfigParser.load_config_files([str(path) for path in files]))
+        parser.update({"bundle_root": str(defaults().parents[1]), **decided(given)})
         layout = parser.get_parsed_content("layout")
         limits = parser.get_parsed_content("limits")
-        truth = {name: parser.get_parsed_content(name) for name in TRUTH_RULE}
-    if _read("renew", renew):
+        truth = {name: parser.get_parsed_content(full_id(name)) for name in TRUTH_RULE}
+    if read_given("renew", renew):
         layout = renewed_cases
     prepared = prepare_folder(folder, layout, truth, **limits)
     for note in prepared.notes:
         print(note)
     print(format_problems(prepared.problems) if prepared.problems else "no problems found")
     counts = ", ".join(f"{len(part)} {name}" for name, part in prepared.datalist.items() if isinstance(part, list))
-    print(f"{counts}; {_keep(prepared, Path(out or Path(folder) / 'datalist.json'), _read('renew', renew))}")
+    print(f"{counts}; {_keep(prepared, Path(out or Path(folder) / 'datalist.json'), read_given('renew', renew))}")
     if prepared.problems:
         sys.exit(1)
 
@@ -148,77 +137,8 @@ def phantom(kind: str, folder: str, **parameters: Any) -> None:
         raise InputError(f"a phantom is {' or '.join(writers)}, found {shown(kind)}")
     known = signature(writers[kind]).parameters
     check_names(parameters, [name for name in known if name != "folder"])
-    values = {name: _read(name, word, kind_like(known[name].default)) for name, word in parameters.items()}
+    values = {name: read_given(name, word, kind_like(known[name].default)) for name, word in parameters.items()}
     print(writers[kind](folder, **values))
-
-
-def config_path(name: str) -> Path:
-    """configs/NAME.json, or the path itself. Raises InputError, with the names there are, where neither exists."""
-    for path in (resources.configs() / f"{name}.json", Path(name)):
-        if path.is_file():
-            return path
-    there = sorted(path.stem for path in resources.configs().glob("*.json"))
-    raise InputError(f"no preset {name!r} in {resources.configs()}: {', '.join(there) or 'the folder is missing'}")
-
-
-def preset_files(names: Sequence[str], processes: int = 1) -> list[Path]:
-    """The config of the iltm bundle, those laid over it, and, for several processes, the one that joins them."""
-    joined = [_defaults().with_name("multi_gpu_train.json")] if processes > 1 else []
-    return [_defaults(), *(config_path(name) for name in names), *joined]
-
-
-def shown_command(files: list[Path], values: dict[str, Any], processes: int = 1) -> str:
-    """The bundle command, ready to be pasted into a shell."""
-    listed, *others = _arguments(files, values)
-    plain = all(shlex.quote(str(path)) == str(path) for path in files)
-    quoted = f'"{listed}"' if plain else shlex.quote(listed)  # the first is easier to read, and to change
-    start = "python -m" if processes == 1 else f"torchrun --standalone --nproc_per_node {processes} -m"
-    return f"{start} monai.bundle run --config_file {quoted} {shlex.join(others)}"
-
-
-def _settings(names: Sequence[str], settings: dict[str, Any]) -> dict[str, Any]:
-    """The values of the words given, by id; InputError for one that the bundle does not know, or cannot be, there or
-    in the overlays named."""
-    files = preset_files(names)
-    content = {**load_configs(files), "bundle_root": str(_defaults().parents[1])}
-    known = known_settings(content)
-    check_ids(load_configs(files[1:]), load_configs(files[:1]), known)
-    values = {name: _read(name, word) for name, word in settings.items()}
-    require_all({**content, **values})
-    # what the method's stages alone know comes to them under this name
-    whole = {name if name in content or name not in known else f"{SETTINGS}::{name}": values[name] for name in values}
-    check_ids(whole, content, known)
-    return whole
-
-
-def _read(name: str, word: Any, kind: Kind | None = None) -> Any:
-    """A word of the command line as its setting's value; a caller in Python has the value itself."""
-    return read_word(name, word, kind) if isinstance(word, str) else word
-
-
-def _arguments(files: list[Path], values: dict[str, Any]) -> list[str]:
-    """What follows `--config_file`: the files as one list, then --id value for every value."""
-    listed = "[" + ",".join(repr(str(path)) for path in files) + "]"
-    return [listed, *(part for key, value in _decided(values).items() for part in (f"--{key}", as_word(value)))]
-
-
-def _decided(settings: dict[str, Any]) -> dict[str, Any]:
-    """The settings as MONAI takes them: with None for the rivals of those among them, None as an expression, for MONAI
-    drops a bare one, and those that are names of its own command under their component's name."""
-    rivals = (group for group in (FLAG_THRESHOLDS, MASK_RULES) if not settings.keys().isdisjoint(group))
-    whole = {**{name: None for group in rivals for name in group}, **settings}
-    return {OTHER_NAMES.get(name, name): _as_monai_takes(name, value) for name, value in whole.items()}
-
-
-def _as_monai_takes(name: str, value: Any) -> Any:
-    """None as an expression, and texts so that they stay what they are, but for those that a person wrote to be run."""
-    if value is None:
-        return "$None"
-    return value if name not in PATHS and str(value).startswith(EXPRESSIONS) else as_config(value)
-
-
-def _defaults() -> Path:
-    return resources.bundles() / "iltm" / "configs" / "train.json"
 
 
 def main() -> None:

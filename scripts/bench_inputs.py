@@ -11,6 +11,7 @@ from monai.bundle import ConfigParser
 from torch import Tensor
 
 from monai_iltm.data.documents import read_json
+from monai_iltm.engines.names import full_ids, short_name
 from monai_iltm.networks import MaskedTransformer
 
 HOME = Path(__file__).resolve().parents[1]
@@ -18,10 +19,21 @@ SEED = 0
 SUSPECT_SHARE = 0.05
 
 
+# Of the networks that are timed, where nothing else is said.
+NETWORKS = {"vqvae_widths": [64, 64], "vqvae_residual_layers": 2, "num_codes": 64, "code_features": 32}
+
+
 def bundle(**settings: Any) -> ConfigParser:
-    """The config of the iltm bundle with some settings changed: its networks and inferer are built by their names."""
+    """The config of the iltm bundle with settings by short name: its networks and inferer are built by their names."""
     own = HOME / "bundles" / "iltm"
-    return ConfigParser(read_json(own / "configs" / "train.json") | {"bundle_root": str(own)} | settings)
+    parser = ConfigParser(read_json(own / "configs" / "train.json"))
+    parser.update({"bundle_root": str(own), **full_ids({**NETWORKS, **settings})})
+    return parser
+
+
+def preset(name: str) -> dict[str, Any]:
+    """The settings of a file in configs/, by short name."""
+    return {short_name(one): value for one, value in read_json(HOME / "configs" / f"{name}.json").items()}
 
 
 def large_prior(order: str, grid: Sequence[int], device: torch.device, small: bool) -> MaskedTransformer:

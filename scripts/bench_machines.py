@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from bench_inputs import HOME, SEED, SUSPECT_SHARE, bundle, codes_of
+from bench_inputs import HOME, SEED, SUSPECT_SHARE, bundle, codes_of, preset
 from bench_measure import agree
 from bench_memory import pair, shown
 from bench_rank import CPU, timed, trainer
@@ -86,7 +86,7 @@ def machines(device: torch.device, small: bool, out: Path | None = None) -> Iter
 def prepare(folder: Path, small: bool) -> None:
     """What the processes share: images, untrained networks all of whose codes are encoder outputs, settings."""
     side, cases = (32, 4) if small else (64, 96)
-    settings = read_json(HOME / "configs" / "phantom2d.json") | {"image_size": [side, side]}
+    settings = preset("phantom2d") | {"image_size": [side, side]}
     settings |= {"vqvae_widths": [8, 8], "prior_batch_size": 4, "vqvae_batch_size": 4} if small else {}
     data = write_phantom2d(folder / "data", training=cases, testing=0, clean=0, size=side).parent
     transform = preprocessing(settings["image_size"], 1, settings["intensity_range"])
@@ -168,7 +168,8 @@ def rounds(small: bool, out: Path | None) -> Iterator[dict[str, Any]]:
         TrainStep(clip=1.0), engine, {"tokens": codes_of(net, 1, net.length), "suspect": suspect}, 1 if small else 4
     )
     gradients = sum(p.nbytes for p in net.parameters() if p.requires_grad)
-    epochs, volume, one = bundle()["prior_epochs"], seconds_a_volume(small, out), 0.0
+    prior = read_json(HOME / "bundles" / "masked_transformer" / "configs" / "train.json")
+    epochs, volume, one = prior["train"]["trainer"]["max_epochs"], seconds_a_volume(small, out), 0.0
     for workers in (1, 8, 64):
         share, sent = ceil(VOLUMES / workers), ring(workers) * gradients
         parts = {"prior": epochs * share * step, "network": epochs * share * 8 * sent / BITS_PER_S}

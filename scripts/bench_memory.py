@@ -90,7 +90,7 @@ def row(name: str, size: str, run: Callable[[], Any], predicted: float) -> Step:
 
 def pair(size: Sequence[int], order: str, device: torch.device) -> LatentPrior:
     """Untrained networks, a token for 8 pixels along each axis."""
-    told = {"image_size": list(size), "spatial_dims": len(size), "order": order, "num_codes": 128}
+    told = {"image_size": list(size), "order": order, "num_codes": 128}
     network = bundle(**told, vqvae_widths=[16, 32, 64], vqvae_residual_layers=1).get_parsed_content("network_def")
     return network.to(device)
 

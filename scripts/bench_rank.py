@@ -21,7 +21,7 @@ from monai_iltm import distributed
 from monai_iltm.data.documents import read_json, write_json
 from monai_iltm.data.weights import load_weights, save_in_one_step
 from monai_iltm.distributed import barrier, fast_bfloat16, is_main, parallel, start_processes, stop_processes
-from monai_iltm.engines.method import run_stage
+from monai_iltm.engines.method import SCORING, read_method, run_stage
 from monai_iltm.engines.optimiser import MuonAdamW
 from monai_iltm.engines.step import TrainStep
 from monai_iltm.engines.telling import tell_plainly
@@ -76,23 +76,24 @@ def score(folder: Path, here: Path, settings: dict[str, Any]) -> float:
     image = torch.rand(1, 1, *settings["image_size"], generator=torch.Generator().manual_seed(SEED))
     parser.get_parsed_content("train::inferer").heal(image, network)  # once, unmeasured: compiled code is loaded
     handlers = read_json(INFERER / "configs" / "inference.json")["handlers"]
-    told = {**settings, "handlers": [*handlers, {"_target_": "bench_rank.Work", "folder": str(here)}]}
-    paths = {"dataset_dir": str(folder / "data"), "output_dir": str(here / "maps"), "weights": str(folder / "model.pt")}
+    own = read_method(HOME / "bundles", "iltm").of_part(SCORING, parser.get_parsed_content("values"))
+    own |= {"handlers": [*handlers, {"_target_": "bench_rank.Work", "folder": str(here)}], "cases::split": "training"}
+    own |= {"dataset_dir": str(folder / "data"), "output_dir": str(here / "maps"), "weights": str(folder / "model.pt")}
     barrier()
     began = time.perf_counter()
-    run_stage(INFERER, "inference", told, split="training", **paths)
+    run_stage(INFERER, "inference", own)
     return time.perf_counter() - began
 
 
 def trainings(network: LatentPrior, settings: dict[str, Any]) -> list[tuple[str, Callable, Any, dict[str, Tensor]]]:
     """Of the prior and of the VQ-VAE: name, step, trainer and this rank's share of a random global batch."""
-    parser, generator = bundle(**settings), torch.Generator().manual_seed(SEED)
+    generator = torch.Generator().manual_seed(SEED)
     net, vqvae, rank, world = network.transformer, network.vqvae, idist.get_rank(), idist.get_world_size()
     tokens, images = codes_of(net, settings["prior_batch_size"], net.length), settings["vqvae_batch_size"]
     batch = {"tokens": tokens, "suspect": torch.rand(tokens.shape, generator=generator) < SUSPECT_SHARE}
     pictures = {"image": torch.rand(images, 1, *settings["image_size"], generator=generator)}
-    adam = torch.optim.Adam(vqvae.parameters(), parser["vqvae_learning_rate"])
-    one, other = trainer(TokenLoss(net), MuonAdamW(net)), trainer(VQVAELoss(vqvae, parser["spectral_weight"]), adam)
+    adam = torch.optim.Adam(vqvae.parameters(), settings["vqvae_learning_rate"])
+    one, other = trainer(TokenLoss(net), MuonAdamW(net)), trainer(VQVAELoss(vqvae, settings["spectral_weight"]), adam)
     parts = [{name: values[rank::world] for name, values in whole.items()} for whole in (batch, pictures)]
     return [("prior", TrainStep(clip=1.0), one, parts[0]), ("vqvae", TrainStep(), other, parts[1])]
 

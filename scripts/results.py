@@ -18,11 +18,12 @@ from typing import Any
 import fire
 from demo import UNSEEN
 
-from monai_iltm.__main__ import preset_files, shown_command
+from monai_iltm.command import overlaid, shown_command
 from monai_iltm.data.documents import read_csv, read_json, write_json
 from monai_iltm.data.errors import InputError
 from monai_iltm.data.phantom2d import write_phantom2d
 from monai_iltm.data.phantom3d import write_phantom3d
+from monai_iltm.engines.names import full_ids
 from monai_iltm.engines.telling import tell_plainly
 from monai_iltm.store import ResultFolder, RunFolder
 
@@ -76,7 +77,8 @@ def run(name: str, processes: int = 2, threads: int = 1, again: str | None = Non
     if out.is_dir():
         minutes = before + (time.monotonic() - began) / 60
         values = {"bundle_root": str(HOME / "bundles" / "iltm"), "dataset_dir": str(data), "output_dir": str(out)}
-        command = shown_command(preset_files(presets, processes), {**values, **settings}, processes)
+        files, told = overlaid(presets, processes)
+        command = shown_command(files, {**values, **told, **full_ids(settings)}, processes)
         shown = command.replace(str(HOME) + "/", "").replace(str(MEASURED), "$ILTM_DATA")
         effort = {"minutes": round(minutes, 1), "processes": processes, "threads": threads, "command": shown}
         write_json(out / "effort.json", effort)

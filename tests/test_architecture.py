@@ -29,7 +29,8 @@ MAY_KNOW = {
     "handlers": BELOW_ENGINES | {"engines", "report"},  # a handler writes the report after a round
     "report": {"data", "metrics", "store"},  # reads run folders, computes nothing of the method
     "resources": {"data"},  # where the bundles lie
-    "__main__": BELOW_ENGINES | {"engines", "handlers", "report", "resources"},
+    "command": {"data", "engines", "resources"},  # what a preset and its settings stand for
+    "__main__": BELOW_ENGINES | {"command", "engines", "handlers", "report", "resources"},
     "__init__": set(),
 }
 OUTSIDE = {"ops": {"torch", "numpy", "numba"}, "networks": {"torch", "monai"}}  # the other rooms may take any

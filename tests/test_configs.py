@@ -13,14 +13,17 @@ from monai.bundle import ConfigParser
 from monai_iltm import __main__ as cli
 from monai_iltm.data.images import write_image
 from monai_iltm.engines.begin import begin_run
-from monai_iltm.engines.method import run_stage
+from monai_iltm.engines.method import require_known, run_stage
+from monai_iltm.engines.names import NAMES, SETTINGS, full_id, full_ids
+from monai_iltm.engines.overrides import check_ids, load_configs
+from monai_iltm.engines.settings import kind_of
 from monai_iltm.networks import token_grid
 from monai_iltm.store import RunFolder
 
 HOME = Path(__file__).resolve().parents[1]
 IMPORTS = HOME / "bundles" / "iltm" / "configs" / "train.json"
 OVERLAYS = sorted((HOME / "configs").glob("*.json"))
-DATA_SETS = [path for path in OVERLAYS if "image_size" in json.loads(path.read_text())]
+DATA_SETS = [path for path in OVERLAYS if "images::size" in json.loads(path.read_text())]
 
 
 def parsed(*overlays: Path, **values) -> ConfigParser:
@@ -31,17 +34,19 @@ def parsed(*overlays: Path, **values) -> ConfigParser:
 
 @pytest.mark.parametrize("path", OVERLAYS, ids=lambda path: path.stem)
 def test_an_overlay_holds_known_ids_alone(path):
-    assert set(json.loads(path.read_text())) <= set(json.loads(IMPORTS.read_text()))
-    assert path.read_text() == json.dumps(json.loads(path.read_text()), indent=4) + "\n"
+    content = {**load_configs([IMPORTS]), "bundle_root": str(IMPORTS.parents[1])}
+    check_ids(load_configs([path]), content)
+    for one in json.loads(path.read_text()):
+        if one.startswith(f"{SETTINGS}::"):
+            require_known(one.removeprefix(f"{SETTINGS}::"), content)
 
 
 @pytest.mark.parametrize("path", DATA_SETS, ids=lambda path: path.stem)
 def test_the_vqvae_divides_the_image_and_the_inferer_is_made(path):
     parser = parsed(path)
-    size = parser["image_size"]
+    size = parser["images::size"]
     with torch.device("meta"):
         vqvae = parser.get_parsed_content("network_def").vqvae
-    assert len(size) == parser["spatial_dims"]
     assert all(n * vqvae.factor == whole for n, whole in zip(token_grid(size, vqvae), size, strict=True))
     parser.get_parsed_content("train::inferer")
 
@@ -50,7 +55,7 @@ def test_paper_mode_over_a_data_set_is_the_papers_settings():
     paper = parsed(HOME / "configs" / "phantom2d.json", HOME / "configs" / "paper_mode.json")
     expected = {"order": "raster", "looks": 1, "threshold": 0.005, "flag_decay": 0.125, "draws": 60, "decodes": 5}
     expected |= {"bandwidth_floor": 0.05, "mask_density": 0.005, "tolerance": 0.01, "blur": 0.0, "levels": [1.0]}
-    assert {name: paper[name] for name in expected} == expected
+    assert {name: paper[full_id(name)] for name in expected} == expected
     paper.get_parsed_content("train::inferer")
     paper.get_parsed_content("marks")
 
@@ -110,8 +115,8 @@ def test_the_real_sets_layouts_run_two_rounds_in_tiny_trees(name, smallest_netwo
     """From the sets' own folders through every stage: what the overlay says, with tiny networks."""
     size = [16, 16] if name == "mvtec" else [12, 12, 16]
     told = {**smallest_networks, **TINY, "image_size": size, "dataset_dir": str(request.getfixturevalue(name))}
-    settings = json.loads((HOME / "configs" / f"{name}.json").read_text()) | told
-    run_stage(IMPORTS.parents[1], "train", settings, output_dir=str(tmp_path / "run"))
+    settings = json.loads((HOME / "configs" / f"{name}.json").read_text()) | full_ids(told)
+    run_stage(IMPORTS.parents[1], "train", {**settings, "output_dir": str(tmp_path / "run")})
     rounds = RunFolder(tmp_path / "run").rounds()
     assert json.loads(rounds[-1].record.read_text())["verdict"] != "continue"
     for folder in rounds:
@@ -126,3 +131,11 @@ def test_the_mvtec_overlay_draws_its_contamination(mvtec, tmp_path):
     assert datalist["protocol"]["contamination"] == 0.8
     drawn, tested = ({case["image"] for case in datalist[split]} for split in ("training", "testing"))
     assert not drawn & tested
+
+
+def test_the_page_of_settings_names_every_short_name_and_its_id():
+    rows = [line.split(" | ") for line in (HOME / "docs" / "settings.md").read_text().splitlines() if line[:3] == "| `"]
+    told = {name.strip("| `"): (one.strip("`"), form.rstrip("| ")) for name, one, form in rows}
+    kinds = {name: kind_of(one) for name, one in NAMES.items()}
+    forms = {name: kind.form if kind else "what its component takes" for name, kind in kinds.items()}
+    assert told == {name: (one, forms[name]) for name, one in NAMES.items()}

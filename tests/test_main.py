@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 
 from monai_iltm import __main__ as cli
+from monai_iltm.command import config_path, overlaid, shown_command
 from monai_iltm.data.errors import InputError
 from monai_iltm.data.images import write_image
+from monai_iltm.engines.names import full_ids
 
 PATIENCE = 300
 
@@ -88,7 +90,7 @@ def test_prepare_takes_the_settings_of_a_run(tmp_path, capsys):
 
 def test_a_preset_that_is_not_there_names_those_that_are():
     with pytest.raises(InputError, match=r"no preset 'phantom4d'.*phantom2d, phantom3d"):
-        cli.config_path("phantom4d")
+        config_path("phantom4d")
 
 
 def test_run_refuses_a_misspelt_setting_and_a_misspelt_overlay(tmp_path):
@@ -100,16 +102,29 @@ def test_run_refuses_a_misspelt_setting_and_a_misspelt_overlay(tmp_path):
 
 
 def test_the_command_that_is_shown_means_the_same(tmp_path):
-    words = shlex.split(cli.shown_command([tmp_path / "a b.json"], {"image_size": [8, 8], "spacing": None, "x": "y z"}))
+    words = shlex.split(shown_command([tmp_path / "a b.json"], {"image_size": [8, 8], "spacing": None, "x": "y z"}))
     assert words[:5] == ["python", "-m", "monai.bundle", "run", "--config_file"]
     assert words[5:] == [f"['{tmp_path}/a b.json']", "--image_size", "[8, 8]", "--spacing", "$None", "--x", "y z"]
 
 
 def test_one_rule_takes_back_those_that_it_rules_out(tmp_path):
-    words = shlex.split(cli.shown_command([tmp_path / "a.json"], {"mask_share": 0.02, "alpha": 0.1, "draws": 8}))
+    values = full_ids({"mask_share": 0.02, "alpha": 0.1, "draws": 8})
+    words = shlex.split(shown_command([tmp_path / "a.json"], values))
     told = dict(zip(words[6::2], words[7::2], strict=True))
-    given = {"--mask_share": "0.02", "--mask_density": "$None", "--alpha": "0.1", "--draws": "8"}
-    assert told == {**given, "--threshold": "$None", "--threshold_times_uniform": "$None"}
+    rivals = full_ids({"mask_density": "$None", "threshold": "$None", "threshold_times_uniform": "$None"})
+    assert told == {f"--{one}": str(value) for one, value in {**values, **rivals}.items()}
+
+
+def test_an_overlay_of_short_names_stands_for_ids_and_later_ones_go_over_it(tmp_path):
+    (tmp_path / "mine.json").write_text('{"draws": 7, "image_size": [32, 32], "spatial_dims": 2}')
+    (tmp_path / "later.json").write_text('{"settings::inferer::draws": 9}')
+    mine, later = str(tmp_path / "mine.json"), str(tmp_path / "later.json")
+    files, values = overlaid(["phantom2d", mine])
+    assert [path.name for path in files] == ["train.json", "phantom2d.json"]
+    assert values == full_ids({"draws": 7, "image_size": [32, 32], "spatial_dims": 2})
+    files, values = overlaid([mine, later])
+    assert [path.name for path in files] == ["train.json", "later.json"]
+    assert values == full_ids({"image_size": [32, 32], "spatial_dims": 2})
 
 
 def test_phantoms(tmp_path, capsys):

@@ -56,10 +56,11 @@ def load_cases(
     skip_bad: bool = False,
     fewest: int = 1,
     limits: Mapping[str, Any] | None = None,
-    truth: Mapping[str, Any] | None = None,
+    allow_outside: bool = False,
+    label_threshold: float | None = None,
+    label_ignore: float | None = None,
 ) -> Sequence[dict[str, Any]]:
-    """The cases of one or several splits, each with its "split" and whole paths; of a folder that is not there,
-    ``NoCases``.
+    """The cases of one or several splits, each with its "split" and whole paths; ``NoCases`` without the folder.
 
     Images, labels and locked regions lie in dataset_dir, masks beside the datalist.
 
@@ -70,8 +71,8 @@ def load_cases(
         check: read every file once and refuse what cannot be used (`require_sound`), all problems in one table.
         skip_bad: leave out cases with problems instead, and print them.
         fewest: cases needed.
-        limits: what every image is held to, see `image_limits`.
-        truth: how labels are read, see `with_truth_rule`.
+        limits: what every image is held to, see `image_limits`. allow_outside: files may lie outside the folder.
+        label_threshold, label_ignore: how labels are read, see `with_truth_rule`.
 
     Raises:
         InputError: bad cases, or too few of them.
@@ -79,14 +80,16 @@ def load_cases(
     names = [split] if isinstance(split, str) else list(split)
     if not Path(dataset_dir).exists():
         return NoCases(dataset_dir)
-    content = with_truth_rule(read_datalist(dataset_dir, datalist), truth or {})
+    truth = {"label_threshold": label_threshold, "label_ignore": label_ignore}
+    content = with_truth_rule(read_datalist(dataset_dir, datalist), truth)
     cases = list(_once(content, names))
     root = Path(dataset_dir).resolve()
     beside = Path(datalist).resolve().parent if datalist else root
     bases = {"image": root, "label": root, "mask": beside, "lock_normal": root, "lock_anomalous": root}
     whole = [{k: str(bases[k] / v) if k in bases and v else v for k, v in entry.items()} for entry in cases]
     if check:
-        sound = require_sound({"cases": whole}, root, skip_bad=skip_bad, fewest=fewest, **(limits or {}))
+        held_to = {**(limits or {}), "outside": allow_outside}
+        sound = require_sound({"cases": whole}, root, skip_bad=skip_bad, fewest=fewest, **held_to)
         for note in sound.notes:
             print(note)
         for problem in sound.problems:
@@ -124,9 +127,11 @@ def image_dataset(
     augmentation: Compose | None = None,
     cache_rate: float = 1.0,
     masks: bool = False,
+    augment: bool = True,
 ) -> Dataset:
     """Preprocessed images as plain tensors, items {"image": f32}; each is augmented anew whenever it is asked for.
 
+    ``augment``: False leaves the augmentation out.
     ``masks``: items have "mask" f32 [1, *S] too, non-zero = leave out; of a case without one it is 0.
 
     The share ``cache_rate`` of the preprocessed images is held in memory. Draws come from the state of the dataset's
@@ -135,7 +140,8 @@ def image_dataset(
     keys = ["image", "mask"] if masks else ["image"]
     plain = EnsureTyped(keys, track_meta=False)
     steps: list[Any] = [transform, *([_EmptyMaskd()] if masks else []), SelectItemsd(keys), plain]
-    whole = Compose([*steps, augmentation, plain] if augmentation is not None else steps).flatten()
+    augmented = [augmentation, plain] if augmentation is not None and augment else []
+    whole = Compose([*steps, *augmented]).flatten()
     if cache_rate == 0 or not len(data):
         return Dataset(data, whole)
     return CacheDataset(data, whole, cache_rate=cache_rate, num_workers=None, progress=False)

@@ -49,7 +49,7 @@ def image_limits(
     image_size: Sequence[int],
     factor: int,
     channels: int | None = None,
-    expected_range: tuple[float, float] | None = None,
+    expected_range: Sequence[float] | None = None,
     spacing: Sequence[float] | None = None,
     resize: bool = False,
     intensity_range: Any = None,

@@ -20,26 +20,20 @@ from monai_iltm.data.documents import write_csv, write_json
 from monai_iltm.data.errors import InputError
 from monai_iltm.data.leftovers import door_notes
 from monai_iltm.data.records import read_cases, read_record, require_same
+from monai_iltm.data.truth import TRUTH_RULE
 from monai_iltm.distributed import barrier, is_main
 from monai_iltm.engines.door import require_writable
+from monai_iltm.engines.ids import parts
 from monai_iltm.store import RunFolder
 
 SPLITS = ("training", "testing", "testing_apart")  # what the results rest on
 PACKAGES = ("monai", "torch", "pytorch-ignite", "numpy", "nibabel")
-# These may differ when a run is taken up again: none of them changes what a finished round holds.
+# By the last part of their id. These may differ when a run is taken up again: none of them changes what a finished
+# round holds.
 FREE = (
     "dataset_dir",
-    "max_rounds",
-    "tolerance",
-    "settled_overlap",
-    "skip_bad",
-    "allow_outside",
-    "max_read_gib",
-    "expected_range",
-    "bracket",
-    "tracking",
-    "cache_rate",
-    "keep_gib",
+    *("max_read_gib", "expected_range", "skip_bad", "allow_outside", "cache_rate", "keep_gib"),
+    *("tolerance", "settled_overlap"),
     "side_by_side",
 )
 
@@ -66,7 +60,7 @@ def begin_run(
     run = RunFolder(Path(output_dir))
     if is_main():
         require_writable(output_dir)
-        datalist = with_truth_rule(layout(dataset_dir), settings)
+        datalist = with_truth_rule(layout(dataset_dir), _truth_rule(settings))
         _require_no_masks(datalist)
         sound, problems, notes = require_sound(datalist, dataset_dir, skip_bad, **(limits or {}))
         if problems:
@@ -75,7 +69,7 @@ def begin_run(
             print(f"{len({p.case for p in problems})} cases are skipped, see skipped.csv")
         for note in [*notes, *door_notes(Path(dataset_dir), datalist)]:
             print(note)
-        kept = {name: value for name, value in settings.items() if name not in FREE}
+        kept = {name: value for name, value in settings.items() if parts(name)[-1] not in FREE}
         inputs = _hashes(sound, Path(dataset_dir))
         open_run(run.path, kept, inputs, str(Path(dataset_dir).resolve()), **_about(settings))
         _require_same_lists(run, sound)
@@ -130,6 +124,10 @@ def _hashes(datalist: dict[str, Any], root: Path) -> dict[str, str]:
     """sha256 of every training and test image, by case id."""
     entries = [entry for part in SPLITS for entry in datalist.get(part) or []]
     return {entry["case"]: sha256(root / entry["image"]) for entry in entries}
+
+
+def _truth_rule(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: settings.get(f"cases::{name}", settings.get(name)) for name in TRUTH_RULE}
 
 
 def _about(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from monai_iltm.data.errors import InputError
 from monai_iltm.data.lock import hold_folder
 from monai_iltm.data.tree import require_folder
 from monai_iltm.distributed import barrier, have_met, is_main
-from monai_iltm.engines.method import known_settings
+from monai_iltm.engines.method import require_known
 from monai_iltm.engines.overrides import check_overrides
 from monai_iltm.engines.telling import tell_plainly
 
@@ -30,7 +30,7 @@ def open_door(output_dir: PathLike | None = None) -> None:
     # MONAI's trainer makes a scaler where `amp` is on, in a way that torch has deprecated; bfloat16 does not need one
     warnings.filterwarnings("ignore", r"`?torch\.cuda\.amp\.GradScaler")
     if sys.argv[1:2] == ["run"]:
-        check_overrides(sys.argv[2:], known_settings)
+        check_overrides(sys.argv[2:], require_known)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not have_met():
         raise InputError("torchrun's processes do not know of each other: add the bundle's configs/multi_gpu_*.json")
     if output_dir is not None:

@@ -16,8 +16,9 @@ from monai_iltm.data.documents import read_json
 from monai_iltm.data.errors import InputError
 from monai_iltm.distributed import is_main, trainers
 from monai_iltm.engines.footprint import Line, free_bytes, line_of, resident_bytes
+from monai_iltm.engines.method import SCORING, Method
 from monai_iltm.engines.optimiser import MuonAdamW
-from monai_iltm.engines.rules import require_possible
+from monai_iltm.engines.rules import BATCH_SIZE, require_possible
 from monai_iltm.engines.step import TrainStep
 from monai_iltm.inferers.kde import MOST_HELD
 from monai_iltm.inferers.reconstructions import MOST_AT_ONCE
@@ -29,6 +30,18 @@ from monai_iltm.ops.healing import heal
 from monai_iltm.store import RunFolder
 
 GIB, FLOAT = 2**30, 4
+CACHE_RATE, KEEP_GIB = "stages::vqvae::train::dataset::cache_rate", "inferer::keep_gib"
+# What the steps are tried with: by its short name, and where it stands.
+NUMBERS = {
+    **{name: (SCORING, f"inferer::{name}") for name in ("draws", "decodes", "at_once")},
+    "image_size": (SCORING, "images::size"),
+    "image_channels": (SCORING, "images::channels"),
+    "vqvae_batch_size": ("vqvae", BATCH_SIZE),
+    "prior_batch_size": ("prior", BATCH_SIZE),
+    "spectral_weight": ("vqvae", "loss::spectral_weight"),
+    "cache_rate": ("vqvae", "train::dataset::cache_rate"),
+    "augmented_versions": ("prior", "train::dataset::data::versions"),
+}
 # A stage is tried with at most so many voxels and tokens; more are predicted along the line through two such tries.
 VOXELS, TOKENS = (2**15, 2**17), (2**8, 2**10)
 # What a CPU's process takes beside the tensors, as the bench of memory saw it on two kinds of CPU: what libraries hold,
@@ -40,54 +53,60 @@ FLAGGED = 0.25  # share of the tokens that one image's healing is expected to re
 
 def plan(
     run: RunFolder,
+    method: Method,
     settings: Mapping[str, Any],
     network: LatentPrior,
     device: torch.device,
     memory_gib: float | None = None,
 ) -> dict[str, Any]:
-    """The settings, with ``cache_rate`` lowered, ``keep_gib`` chosen and ``side_by_side`` taken back, so that every
-    stage that is due fits.
+    """The settings, with ``CACHE_RATE`` lowered, ``KEEP_GIB`` chosen and ``side_by_side`` taken back, so that all fits.
 
     Args:
-        run: begun; stages whose result it holds are left out. settings: by id, as the rounds have them.
+        run: begun; stages whose result it holds are left out. method: ILTM's stages, "vqvae" and "prior".
+        settings: by id, as the rounds have them.
         network: untrained, on the CPU; it is not changed.
         memory_gib: all that this process may take, GiB; None: what is free, shared with this machine's other ranks.
 
     Raises InputError for a stage that does not fit whatever is chosen, with the batch size that would, and for settings
-    that a later stage would refuse.
-
-    Cost: a few steps at small sizes, seconds. Prints a line; where the system does not tell its memory, none.
+    that a later stage would refuse. Cost: a few steps at small sizes, seconds. Prints a line, where memory is known.
     """
-    require_possible(settings)  # a draw too few would not even be tried
+    require_possible(method, settings)  # a draw too few would not even be tried
     there, resident = free_bytes(device), resident_bytes(device)
     if there is None or resident is None:
         return dict(settings)
     ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if device.type == "cpu" else 1
     budget = memory_gib * GIB if memory_gib else resident + there / ranks
     training = budget if memory_gib or trainers() > 1 else resident + there
-    chosen, needs = dict(settings), {}
-    image = settings["image_channels"] * prod(settings["image_size"]) * FLOAT
+    chosen, needs, numbers = dict(settings), {}, numbers_of(method, settings)
+    rate = numbers["cache_rate"]
+    image = numbers["image_channels"] * prod(numbers["image_size"]) * FLOAT
     if not (run.vqvae / "model.pt").is_file():
-        step = vqvae_step_bytes(network.vqvae, network.transformer.grid, settings, device)
-        batch, size = _own_batch(settings["vqvae_batch_size"]), prod(settings["image_size"])
+        step = vqvae_step_bytes(network.vqvae, network.transformer.grid, numbers, device)
+        batch, size = _own_batch(numbers["vqvae_batch_size"]), prod(numbers["image_size"])
         needs["VQ-VAE"] = resident + step.at(batch * size)
         _require("VQ-VAE", needs["VQ-VAE"], training, "vqvae_batch_size", step, training - resident, size)
         cached = len(read_json(run.datalist)["training"]) * image
         room = (training - needs["VQ-VAE"]) / cached
-        chosen["cache_rate"] = round(max(0.0, min(settings["cache_rate"], room - 0.01)), 2)
-        needs["VQ-VAE"] += chosen["cache_rate"] * cached
-    step = prior_step_bytes(network.transformer, settings, device)
-    batch, size = _own_batch(settings["prior_batch_size"]), network.transformer.length
-    variants = 2 * (1 + settings["augmented_versions"]) * image
+        chosen[CACHE_RATE] = rate = round(max(0.0, min(numbers["cache_rate"], room - 0.01)), 2)
+        needs["VQ-VAE"] += rate * cached
+    step = prior_step_bytes(network.transformer, numbers, device)
+    batch, size = _own_batch(numbers["prior_batch_size"]), network.transformer.length
+    variants = 2 * (1 + numbers["augmented_versions"]) * image
     needs["prior"] = resident + max(step.at(batch * size), variants)
     _require("prior", needs["prior"], training, "prior_batch_size", step, training - resident, size)
-    chosen["side_by_side"] = settings["side_by_side"] and needs["prior"] <= budget
-    least, most = scoring_bytes(network, settings, device)
+    chosen["side_by_side"] = settings.get("side_by_side", True) and needs["prior"] <= budget
+    least, most = scoring_bytes(network, numbers, device)
     _require("scoring", resident + least, budget)
     needs["scoring"] = min(resident + least + most, budget)
-    chosen["keep_gib"] = round((needs["scoring"] - resident - least) / GIB, 2)
-    _tell(needs, budget, training, chosen["cache_rate"])
+    chosen[KEEP_GIB] = round((needs["scoring"] - resident - least) / GIB, 2)
+    _tell(needs, budget, training, rate)
     return chosen
+
+
+def numbers_of(method: Method, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """``NUMBERS`` and ``amp``, as ILTM's stages have them with these settings."""
+    numbers = {name: method.value(part, one, settings) for name, (part, one) in NUMBERS.items()}
+    return {**numbers, "amp": bool(settings.get("amp"))}
 
 
 def _tell(needs: Mapping[str, float], budget: float, training: float, cache_rate: float) -> None:

@@ -14,15 +14,17 @@ from typing import TYPE_CHECKING, Any
 from monai_iltm.data.documents import read_json
 from monai_iltm.data.errors import InputError
 from monai_iltm.data.one_step import PathLike
-from monai_iltm.engines.overrides import as_config, check_names
+from monai_iltm.engines.ids import holds, ids_near, joined, parts, put, value_of
+from monai_iltm.engines.names import FIRST, SETTINGS, STAGES
+from monai_iltm.engines.overrides import as_config, check_names, load_configs, unknown
 
 if TYPE_CHECKING:
-    from monai.bundle import ConfigParser
     from monai.transforms import Compose
     from torch import nn
 
     from monai_iltm.inferers import MapInferer
 
+SCORING = "scoring"  # what scores, where a setting is its alone, as a stage's
 PLACES, IMAGES = "places", "images"  # what rounds may leave out: parts of images, or whole ones
 
 
@@ -36,7 +38,6 @@ class Stage:
         takes: its setting -> the stage whose weights it is.
         keeps: its setting -> the stage beside whose weights there is a folder for what they make of the images.
         warm: its setting that is the weights of the round before, where the rounds start warm.
-        first: its setting -> the run's setting that stands for it in round 0, where that is given.
     """
 
     name: str
@@ -47,7 +48,6 @@ class Stage:
     takes: Mapping[str, str] = field(default_factory=dict)
     keeps: Mapping[str, str] = field(default_factory=dict)
     warm: str | None = None
-    first: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -67,43 +67,80 @@ class Method:
     falls: tuple[str, ...] = ()
     marks: tuple[str, ...] = (PLACES, IMAGES)
 
-    def ids(self) -> set[str]:
-        """The settings that its stages and its scorer know."""
-        configs = {(stage.bundle, stage.config) for stage in self.stages} | {(self.scorer, "inference")}
-        files = [path for bundle, config in configs for path in config_files(self.bundles / bundle, config)]
-        return {name for path in files for name in read_json(path)}
+    def parts(self) -> list[tuple[str, str, str]]:
+        """Name, bundle and config of every stage, then of what scores."""
+        stages = [(stage.name, stage.bundle, stage.config) for stage in self.stages]
+        return [*stages, (SCORING, self.scorer, "inference")]
+
+    def require_known(self, one: str) -> None:
+        """Raise InputError for a setting that none of its stages takes, with the nearest that one does."""
+        root, *rest = parts(one)
+        known: list[str] = []
+        for name, bundle, config in self.parts():
+            content = load_configs(config_files(self.bundles / bundle, config))
+            alone = root in (STAGES, FIRST)
+            inner = joined(*rest[1:]) if alone else one
+            if alone and rest[:1] != [name]:
+                known.append(joined(root, name))
+            elif holds(content, inner):
+                return
+            else:
+                before = (root, name) if alone else ()
+                known.extend(joined(*before, near) for near in ids_near(content, inner))
+        raise unknown(joined(SETTINGS, one), sorted({joined(SETTINGS, name) for name in known}))
+
+    def of_part(self, name: str, settings: Mapping[str, Any], first: bool = False) -> dict[str, Any]:
+        """The settings that a stage, or ``SCORING``, takes: those of all that its config holds, over them its own.
+
+        first: in round 0.
+        """
+        bundle, config = next((bundle, config) for part, bundle, config in self.parts() if part == name)
+        content = load_configs(config_files(self.bundles / bundle, config))
+        taken = {one: value for one, value in settings.items() if holds(content, one)}
+        for root in (STAGES, FIRST) if first else (STAGES,):
+            before = joined(root, name, "")
+            taken |= {one[len(before) :]: value for one, value in settings.items() if one.startswith(before)}
+        return taken
+
+    def value(self, name: str, one: str, settings: Mapping[str, Any]) -> Any:
+        """What a stage's config, or that of what scores, holds at an id, with these settings."""
+        return value_of(self._content(name, settings), one)
 
     def fallen(self, settings: Mapping[str, Any], share: float, index: int) -> dict[str, float | None]:
-        """The scorer's falling numbers as they are in a round: those given are less by a share every round."""
-        given = {name: settings.get(name) for name in self.falls}
-        return {name: None if value is None else value * (1 - share) ** index for name, value in given.items()}
+        """The scorer's falling numbers as they are in a round, by id: those given are less by a share every round."""
+        content = self._content(SCORING, settings) if self.falls else {}
+        given = {one: value_of(content, one) for one in self.falls}
+        return {one: None if value is None else value * (1 - share) ** index for one, value in given.items()}
 
     def network(self, settings: Mapping[str, Any]) -> nn.Module:
         """What scores, untrained."""
-        return self._parser(self.scorer, "inference", settings).get_parsed_content("network_def")
+        return self._parsed(SCORING, settings, "network_def")
 
     def inferer(self, settings: Mapping[str, Any]) -> MapInferer:
         """What makes maps of it."""
-        return self._parser(self.scorer, "inference", settings).get_parsed_content("inferer")
+        return self._parsed(SCORING, settings, "inferer")
 
     def grid(self, settings: Mapping[str, Any]) -> tuple[int, ...]:
         """Cells per axis at which a mask is counted: those of the scorer's "grid", where it has one, else voxels."""
-        parser = self._parser(self.scorer, "inference", settings)
-        return tuple(parser.get_parsed_content("grid" if "grid" in parser else "image_size"))
+        content = self._content(SCORING, settings)
+        voxels = value_of(content, "images::size")
+        return tuple(self._parsed(SCORING, settings, "grid") if "grid" in content else voxels)
 
     def preprocessing(self, settings: Mapping[str, Any]) -> Compose:
         """Geometry of an image and its mask, as the last stage has it."""
-        last = self.stages[-1]
-        return self._parser(last.bundle, last.config, settings).get_parsed_content("train::preprocessing")
+        return self._parsed(self.stages[-1].name, settings, "train::preprocessing")
 
-    def _parser(self, bundle: str, config: str, settings: Mapping[str, Any]) -> ConfigParser:
+    def _parsed(self, name: str, settings: Mapping[str, Any], one: str) -> Any:
         from monai.bundle import ConfigParser
 
-        files = config_files(self.bundles / bundle, config)
-        parser = ConfigParser(ConfigParser.load_config_files([str(path) for path in files]))
-        known = {name: value for name, value in settings.items() if name in parser}
-        parser.update({name: as_config(value) for name, value in known.items()})
-        return parser
+        return ConfigParser(self._content(name, settings)).get_parsed_content(one)
+
+    def _content(self, name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+        bundle, config = next((bundle, config) for part, bundle, config in self.parts() if part == name)
+        content = load_configs(config_files(self.bundles / bundle, config))
+        for one, value in self.of_part(name, settings).items():
+            put(content, one, as_config(value))
+        return content
 
 
 def read_method(bundles: PathLike, name: str) -> Method:
@@ -131,11 +168,9 @@ def read_method(bundles: PathLike, name: str) -> Method:
     return method
 
 
-def known_settings(content: Mapping[str, Any]) -> set[str]:
-    """What the stages of the method know that a config of rounds names; nothing where it names none."""
-    if "method" not in content:
-        return set()
-    return read_method(Path(content["bundle_root"]) / "..", content["method"]).ids()
+def require_known(one: str, content: Mapping[str, Any]) -> None:
+    """Raise InputError for a setting under ``settings`` of a config of rounds that its method's stages do not take."""
+    read_method(Path(content["bundle_root"]) / "..", content["method"]).require_known(one)
 
 
 def _stage(entry: Mapping[str, Any]) -> Stage:
@@ -143,24 +178,23 @@ def _stage(entry: Mapping[str, Any]) -> Stage:
     return Stage(**{"title": entry["name"], **entry})
 
 
-def run_stage(bundle: PathLike, config: str, settings: Mapping[str, Any], **paths: Any) -> None:
+def run_stage(bundle: PathLike, config: str, settings: Mapping[str, Any]) -> None:
     """Run a bundle's config in this process.
 
     Args:
         bundle: its folder; config: "train", "evaluate" (over "inference") or "inference".
-        settings: values by id; those that the config does not hold are not its concern.
-        paths: values that it must hold.
+        settings: values by id.
 
     Raises:
-        InputError: no such bundle, or a path id that the config does not hold.
+        InputError: no such bundle, or an id that the config does not hold.
     """
     from monai.bundle import ConfigWorkflow
 
     files = config_files(bundle, config)
-    known = {key for path in files for key in read_json(path)}
-    if unknown := sorted(set(paths) - known):
-        raise InputError(f"{bundle}: {config} holds no {', '.join(unknown)}")
-    told = {key: value for key, value in settings.items() if key in known}
+    content = load_configs(files)
+    inside = [one for one in settings if parts(one)[0] != SETTINGS]  # the rounds' own stages look at what is under it
+    if missing := sorted(one for one in inside if not holds(content, one)):
+        raise InputError(f"{bundle}: {config} holds no {', '.join(missing)}")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "parsing config_file", UserWarning)  # our own bundles are trusted
         workflow = ConfigWorkflow(
@@ -168,7 +202,7 @@ def run_stage(bundle: PathLike, config: str, settings: Mapping[str, Any], **path
             meta_file=str(Path(bundle) / "configs" / "metadata.json"),
             logging_file=str(Path(bundle) / "configs" / "logging.conf"),
             workflow_type="train" if config == "train" else "infer",
-            **{name: as_config(value) for name, value in {"bundle_root": str(bundle), **told, **paths}.items()},
+            **{one: as_config(value) for one, value in {"bundle_root": str(bundle), **settings}.items()},
         )
         workflow.initialize()
         workflow.run()

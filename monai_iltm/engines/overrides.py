@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import ast
 import difflib
-import inspect
-import pydoc
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +12,20 @@ from fire.parser import DefaultParseValue
 
 from monai_iltm.data.documents import read_json
 from monai_iltm.data.errors import InputError
-from monai_iltm.engines.settings import EXPRESSIONS, KINDS, Text, require, require_all
+from monai_iltm.engines.ids import joined, names_inside, parts, put
+from monai_iltm.engines.names import NAMES, SETTINGS, new_id
+from monai_iltm.engines.settings import EXPRESSIONS, Text, kind_of, require, require_all
 
 # What `python -m monai.bundle run` takes itself, beside the ids of a config.
 BUNDLE_OPTIONS = {"run_id", "init_id", "final_id", "meta_file", "config_file", "logging_file", "tracking", "args_file"}
-SETTINGS = "settings"  # where a config of rounds holds the values of its stages
-SEPARATORS = ("::", "#")  # of an id's parts, MONAI's new one and its old one
+CheckSetting = Callable[[str, Mapping[str, Any]], None]
 
 
-def check_overrides(
-    arguments: Sequence[str], known_settings: Callable[[Mapping[str, Any]], Iterable[str]] = lambda _: ()
-) -> None:
+def check_overrides(arguments: Sequence[str], check_setting: CheckSetting = lambda one, _: None) -> None:
     """Every ``--id value`` of a ``monai.bundle run`` command names something that its config files hold, and gives it
     a value of its kind; so do the files themselves.
 
-    known_settings: content of the files -> what may stand under ``settings``, beside what does.
+    check_setting: id under ``settings``, content of the files -> InputError where no stage of the method takes it.
 
     Raises InputError that names the id and the nearest known one, or the value and how to write one.
     """
@@ -37,40 +34,68 @@ def check_overrides(
     if not files:
         return
     content = load_configs(files)
-    told = {name: word for name, word in given if name in ("bundle_root", "method") and word}
-    check_ids([name for name, _ in given], content, known_settings({**content, **told}))
-    require_all(content)
+    content |= {name: word for name, word in given if name in ("bundle_root", "method") and word}
+    for name, word in given:
+        if name not in content and (now := new_id(name, content)):
+            shown = "'$None'" if word in ("None", "null") else word or ""
+            raise InputError(f"{name} is called {now} here: write --{now} {shown}".rstrip())
+    check_ids([name for name, _ in given], content, check_setting)
+    _check_files(files, content)
+    require_all(dict(values_inside(content)))
     for name, word in given:
         _check_word(name, word)
 
 
 def load_configs(files: Iterable[Any]) -> dict[str, Any]:
-    """The content of config files, later ones over earlier ones, at the top level alone."""
+    """The content of config files, later ones over earlier ones, as MONAI lays them."""
     content: dict[str, Any] = {}
     for path in files:
-        content |= {key.lstrip("+"): value for key, value in read_json(path).items()}
+        for one, value in read_json(path).items():
+            put(content, one.lstrip("+"), value)
     return content
 
 
-def check_ids(ids: Iterable[str], content: Mapping[str, Any], settings: Iterable[str] = ()) -> None:
+def check_ids(
+    ids: Iterable[str], content: Mapping[str, Any], check_setting: CheckSetting = lambda one, _: None
+) -> None:
     """Raise InputError for the first id that a config does not hold, with the nearest one that it does.
 
-    An id of several parts, as layout::contamination, may also name an argument that its component takes; under
-    ``settings`` these may stand too.
+    An id of several parts, as layout::contamination, may also name an argument that its component takes.
     """
-    paths = [_parts(one) for one in ids]
-    check_names({parts[0] for parts in paths}, content)
-    for root, *inner in paths:
+    for one in ids:
+        root, *inner = parts(one)
+        if root not in content:
+            raise unknown(one, sorted([*content, *NAMES]))
+        if root == SETTINGS and inner:
+            check_setting(joined(*inner), content)
+            continue
         held, place = content[root], root
-        if root == SETTINGS and isinstance(held, dict):
-            held = {**dict.fromkeys(settings), **held}
         for part in inner:
-            known = _inside(held)
+            known = names_inside(held)
             if known is None:
                 break
             if part not in known:
-                raise _unknown(f"{place}::{part}", [f"{place}::{name}" for name in known])
-            held, place = known[part], f"{place}::{part}"
+                raise unknown(joined(place, part), [joined(place, name) for name in known])
+            held, place = known[part], joined(place, part)
+
+
+def _check_files(files: Sequence[str], content: Mapping[str, Any]) -> None:
+    """A file laid over a bundle's config may hold ids of before as little as a command line."""
+    own = load_configs(files[:1])
+    for path in files[1:]:
+        for one in read_json(path):
+            if one not in own and (now := new_id(one, content)):
+                raise InputError(f"{path}: {one} is called {now} here")
+
+
+def values_inside(held: Any, *before: str) -> Iterator[tuple[str, Any]]:
+    """(id, value) of all that a piece of a config holds, inside its components too."""
+    inside = held if isinstance(held, Mapping) else {}
+    for name, value in inside.items():
+        if isinstance(value, Mapping):
+            yield from values_inside(value, *before, name)
+        else:
+            yield joined(*before, name), value
 
 
 def check_names(names: Iterable[str], known: Iterable[str]) -> None:
@@ -78,7 +103,7 @@ def check_names(names: Iterable[str], known: Iterable[str]) -> None:
     known = sorted(known)
     for name in sorted(names):
         if name not in known:
-            raise _unknown(name, known)
+            raise unknown(name, known)
 
 
 def as_config(value: Any) -> Any:
@@ -103,7 +128,7 @@ def _check_word(name: str, word: str | None) -> None:
         return
     if word in ("None", "null"):
         raise InputError(f"--{name} {word} would be dropped without a word: write --{name} '$None'")
-    is_path = isinstance(KINDS.get(name), Text)
+    is_path = isinstance(kind_of(name), Text)
     if word.startswith(EXPRESSIONS):
         if is_path and Path(word).exists():
             raise InputError(f"{name} {word!r} would be run as code: write --{name} ./{word}")
@@ -133,27 +158,7 @@ def _config_files(arguments: Sequence[str]) -> list[str]:
     return [value] if Path(value).is_file() else [part for part in value.split(",") if part]
 
 
-def _parts(one: str) -> list[str]:
-    for separator in SEPARATORS[1:]:
-        one = one.replace(separator, SEPARATORS[0])
-    return one.split(SEPARATORS[0])
-
-
-def _inside(held: Any) -> dict[str, Any] | None:
-    """What an id may name inside a piece of a config; None where that cannot be told."""
-    if isinstance(held, list):
-        return {str(index): entry for index, entry in enumerate(held)}
-    if not isinstance(held, dict):
-        return None
-    target = pydoc.locate(str(held.get("_target_", "")))
-    if not callable(target):
-        return dict(held)
-    arguments = inspect.signature(target).parameters
-    if any(argument.kind is argument.VAR_KEYWORD for argument in arguments.values()):
-        return None
-    return {**dict.fromkeys(arguments), **held}
-
-
-def _unknown(name: str, known: Sequence[str]) -> InputError:
+def unknown(name: str, known: Sequence[str]) -> InputError:
+    """The error of a name that is none of those known, with the nearest of them."""
     near = difflib.get_close_matches(name, known, 1)
     return InputError(f"no setting is called {name!r}" + (f": did you mean {near[0]!r}?" if near else ""))

@@ -13,7 +13,8 @@ from monai_iltm.data.intensities import summary_of
 from monai_iltm.data.one_step import folder_beside
 from monai_iltm.data.weights import load_weights
 from monai_iltm.distributed import is_main
-from monai_iltm.engines.method import Method
+from monai_iltm.engines.ids import parts, put
+from monai_iltm.engines.method import SCORING, Method
 from monai_iltm.engines.records import read_round, read_threshold
 from monai_iltm.store import ResultFolder, RoundFolder, RunFolder
 
@@ -44,11 +45,10 @@ def _fill(temporary: Path, folder: RoundFolder, method: Method, settings: Mappin
     copied = shutil.ignore_patterns("models", "__pycache__")
     shutil.copytree(method.bundles / method.scorer, temporary, ignore=copied, dirs_exist_ok=True)
     config = read_json(temporary / "configs" / "inference.json")
-    told = {**settings, **_fallen(folder, method, settings), "surprise_threshold": threshold}
-    told["training_intensities"] = _intensities(folder)
-    own = {key for key, value in config.items() if not isinstance(value, str) or not value.startswith(("$", "@"))}
-    fixed = {"imports", "bundle_root", "dataset_dir", "output_dir", "datalist", "split", "check_data", "stage_name"}
-    config |= {key: told[key] for key in own - fixed if key in told}
+    told = {**method.of_part(SCORING, settings), **_fallen(folder, method), "surprise_threshold": threshold}
+    told["images::training_intensities"] = _intensities(folder)
+    for one in told.keys() - {"dataset_dir", "amp"}:  # what is of a machine, and not of a run, stays as it is
+        put(config, one, told[one])
     write_json(temporary / "configs" / "inference.json", config)
     _describe(temporary / "configs" / "metadata.json", settings)
     (temporary / "models").mkdir()
@@ -71,10 +71,10 @@ def _replace(source: Path, target: Path) -> None:
         path.rename(old)
 
 
-def _fallen(folder: RoundFolder, method: Method, settings: Mapping[str, Any]) -> dict[str, float]:
+def _fallen(folder: RoundFolder, method: Method) -> dict[str, float]:
     """The number that falls from round to round, as the round used it."""
     record = read_round(folder)
-    return {name: record[name] for name in method.falls if settings.get(name) is not None}
+    return {one: record[parts(one)[-1]] for one in method.falls if parts(one)[-1] in record}
 
 
 def _intensities(folder: RoundFolder) -> dict[str, list[float]]:
@@ -89,8 +89,8 @@ def _describe(path: Path, settings: Mapping[str, Any]) -> None:
     metadata = read_json(path)
     for end in ("inputs", "outputs"):
         for form in metadata["network_data_format"][end].values():
-            form["spatial_shape"] = list(settings["image_size"])
+            form["spatial_shape"] = list(settings["images::size"])
     form = metadata["network_data_format"]["inputs"]["image"]
-    form["num_channels"] = settings["image_channels"]
-    form["channel_def"] = {str(index): f"channel {index}" for index in range(settings["image_channels"])}
+    form["num_channels"] = settings["images::channels"]
+    form["channel_def"] = {str(index): f"channel {index}" for index in range(settings["images::channels"])}
     write_json(path, metadata)

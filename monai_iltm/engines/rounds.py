@@ -14,6 +14,7 @@ from monai_iltm.data.documents import write_json
 from monai_iltm.data.errors import InputError
 from monai_iltm.data.records import read_record
 from monai_iltm.distributed import barrier, is_main
+from monai_iltm.engines.ids import parts
 from monai_iltm.engines.inputs import (
     Inputs,
     forget_replaced,
@@ -73,7 +74,7 @@ class Rounds(Engine):
         plan: Callable[[], Mapping[str, Any]] | None = None,
     ) -> None:
         super().__init__(lambda engine, index: self._round(index))
-        require_possible(settings)
+        require_possible(method, settings)
         if marks.level not in method.marks:
             raise InputError(f"{method.scorer} cannot leave out {marks.level}, only {' and '.join(method.marks)}")
         self.folder, self.method, self.settings = run, method, dict(settings)
@@ -114,8 +115,8 @@ class Rounds(Engine):
         self.stages.train_round(Training(folder, datalist))
         self.fire_event(RoundEvents.TRAINED)
         # without test images the report shows these, with all their pictures
-        kinds = {"kinds": ["surprise"]} if self.cases("testing") else {}
-        self.score(folder, folder.maps, "training", **kinds)
+        fewer = {"handlers::0::kinds": ["surprise"]} if self.cases("testing") else {}
+        self.score(folder, folder.maps, "training", **fewer)
         self.fire_event(RoundEvents.TRAINING_SCORED)
         sample = surprise_sample(surprise_maps(folder, self.cases("training")))
         record = self._mark(folder, sample)
@@ -179,7 +180,7 @@ class Rounds(Engine):
             "jaccard": now.overlap,
             "jaccard_before": now.overlap_before,
             "mask_threshold": limit,
-            **{name: value for name, value in self._flags(folder).items() if value},
+            **{parts(one)[-1]: value for one, value in self._flags(folder).items() if value},
             "loss": read_loss(folder),
             "training_mask": against_truth(marked, self.marks.true(training)),
             "verdict": self._verdict([*before, now]),

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from monai_iltm.data.errors import InputError
 from monai_iltm.distributed import trainers
 from monai_iltm.engines.batches import require_shares
+from monai_iltm.engines.ids import joined
+from monai_iltm.engines.method import Method
+from monai_iltm.engines.names import SETTINGS, STAGES, short_name
 from monai_iltm.engines.settings import require_all
 from monai_iltm.handlers.convergence import SETTLED_OVERLAP
-from monai_iltm.inferers import KDEInferer
+
+BATCH_SIZE = "train::trainer::batch_size"
 
 
 @dataclass(frozen=True)
@@ -32,13 +34,10 @@ class Rules:
     false_alarm: float = 0.02
 
 
-def require_possible(settings: Mapping[str, Any]) -> None:
+def require_possible(method: Method, settings: Mapping[str, Any]) -> None:
     """Raise InputError for settings that a later stage, after hours, would refuse."""
     require_all(settings)
-    for name in ("vqvae_batch_size", "prior_batch_size"):
-        require_shares(settings.get(name, 0), trainers(), name)
-    names = inspect.signature(KDEInferer).parameters
-    try:
-        KDEInferer(**{name: settings[name] for name in names if name in settings})
-    except ValueError as error:
-        raise InputError(str(error)) from error
+    for stage in method.stages:
+        name = joined(SETTINGS, STAGES, stage.name, BATCH_SIZE)
+        require_shares(method.value(stage.name, BATCH_SIZE, settings), trainers(), short_name(name))
+    method.inferer(settings)

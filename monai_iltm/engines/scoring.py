@@ -25,9 +25,23 @@ from monai_iltm.data.images import read_image
 from monai_iltm.data.records import Kind, read_record
 from monai_iltm.data.weights import load_weights
 from monai_iltm.distributed import barrier, gathered, is_main, own_share
+from monai_iltm.engines.ids import joined, plain_values
 from monai_iltm.engines.step import score_step
 from monai_iltm.inferers import MapInferer
 from monai_iltm.store import ResultFolder, RoundFolder
+
+# What a result does not rest on: by what a file is refused, and how much is held in memory.
+NOT_DECIDING = ("expected_range", "max_read_gib", "spatial_dims", "keep_gib")
+
+
+def resting_on(**things: Any) -> dict[str, Any]:
+    """What results rest on beside weights, by id: values, and of objects, such as the images' record, the inferer and
+    a network, their plain attributes (``ids.plain_values``)."""
+    settings: dict[str, Any] = {}
+    for name, thing in things.items():
+        values = {joined(name, part): value for part, value in plain_values(thing).items() if part not in NOT_DECIDING}
+        settings |= values if hasattr(thing, "__dict__") else {name: thing}
+    return settings
 
 
 def pending_cases(

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import ast
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from monai_iltm.data.errors import InputError
+from monai_iltm.engines.ids import joined, parts
+from monai_iltm.engines.names import full_id, short_name
 
 # Exactly one of each is given.
-MASK_RULES = ("mask_density", "mask_share")
-FLAG_THRESHOLDS = ("alpha", "threshold", "threshold_times_uniform")
+MASK_RULES = tuple(full_id(name) for name in ("mask_density", "mask_share"))
+FLAG_RULES = tuple(full_id(name) for name in ("alpha", "threshold", "threshold_times_uniform"))
 
 YES, NO = ("true", "yes", "on"), ("false", "no", "off")
 EXPRESSIONS = ("$", "@", "%")  # how a text begins that MONAI evaluates, refers or reads from a file
@@ -150,46 +152,46 @@ def _or_none(kind: Kind) -> Kind:
     return type(kind)(**fields)
 
 
+# By the last part of an id, or the last two where one word has several meanings.
 KINDS: dict[str, Kind] = {
-    **_all(FLAG, "skip_bad check_data resize amp vqvae_augment paper_masking warm_start bracket side_by_side"),
-    **_all(FLAG, "allow_outside renew"),
-    **_all(COUNT, "image_channels vqvae_residual_layers num_codes code_features vqvae_epochs vqvae_batch_size"),
-    **_all(COUNT, "prior_width prior_depth prior_heads groups prior_epochs prior_batch_size draws decodes looks"),
-    **_all(COUNT, "at_once max_rounds val_interval processes dense_latent dense_epochs dense_batch_size"),
-    **_all(_or_none(COUNT), "first_prior_epochs"),
+    **_all(FLAG, "skip_bad check resize amp augment paper_masking warm_start bracket side_by_side allow_outside renew"),
+    **_all(COUNT, "images::channels num_res_layers num_embeddings embedding_dim max_epochs batch_size width depth"),
+    **_all(COUNT, "heads groups draws decodes looks at_once val_interval processes latent"),
     **_all(Whole("a whole number from 0 to 4294967295", "1000", least=0, most=2**32 - 1), "seed"),
-    **_all(Whole("2 or 3", "2", least=2, most=3), "spatial_dims"),
-    **_all(NONE_OR_MORE, "augmented_versions"),
-    **_all(COUNTS, "image_size vqvae_widths"),
-    **_all(Several("a list of axes", "[0]", of=NONE_OR_MORE, fewest=0), "augment_flip_axes"),
-    **_all(Several("a number of at least 0, or a list of them", "3.0", of=SOME, alone=True), "augment_shift"),
+    **_all(_or_none(Whole("2 or 3", "2", least=2, most=3)), "spatial_dims"),
+    **_all(NONE_OR_MORE, "versions"),
+    **_all(COUNTS, "size vqvae::channels"),
+    **_all(Several("a list of axes", "[0]", of=NONE_OR_MORE, fewest=0), "flip_axes"),
+    **_all(Several("a number of at least 0, or a list of them", "3.0", of=SOME, alone=True), "shift"),
     **_all(Several("a list of positive numbers", "[1.0]", of=POSITIVE), "levels"),
     **_all(_or_none(Several("a list of positive numbers", "[4,4,6]", of=POSITIVE)), "spacing"),
-    **_all(
-        POSITIVE,
-        "vqvae_learning_rate prior_learning_rate prior_adamw_learning_rate bandwidth_floor dense_learning_rate",
-    ),
+    **_all(POSITIVE, "lr adamw_lr bandwidth_floor"),
     **_all(GIB, "max_read_gib"),
     **_all(_or_none(GIB), "memory_gib"),
-    **_all(SOME, "vqvae_learning_rate_end spectral_weight prior_weight_decay augment_rotation"),
-    **_all(SOME, "blur keep_gib tolerance dense_kl_weight"),
+    **_all(SOME, "eta_min spectral_weight weight_decay rotation blur keep_gib tolerance kl_weight"),
     **_all(SHARE, "cache_rate settled_overlap"),
-    **_all(BELOW_ONE, "head_dropout prior_dropout dense_dropout augment_scale augment_gain flag_decay"),
+    **_all(BELOW_ONE, "head_dropout dropout augmentation::scale augmentation::gain flag_decay"),
     **_all(INNER_SHARE, "false_alarm"),
-    **_all(_or_none(INNER_SHARE), "mask_share alpha threshold"),
-    **_all(_or_none(POSITIVE), "mask_density threshold_times_uniform"),
-    **_all(Number("a number above 0 and at most 1", "0.5", least=1e-9, most=1), "pool_cut"),
+    **_all(_or_none(INNER_SHARE), "marks::share alpha threshold"),
+    **_all(_or_none(POSITIVE), "density threshold_times_uniform"),
+    **_all(Number("a number above 0 and at most 1", "0.5", least=1e-9, most=1), "pooling::cut"),
     **_all(_or_none(Number()), "surprise_threshold label_threshold label_ignore"),
     **_all(_or_none(Range()), "expected_range"),
     "intensity_range": Range("two numbers, the lower one first, 'median' or None", "[0,255]", True, ("median",)),
     "order": Text("'any' or 'raster'", "any", words=("any", "raster")),
-    "pool_mode": Text("'area' or 'max'", "area", words=("area", "max")),
+    "pooling::mode": Text("'area' or 'max'", "area", words=("area", "max")),
     "method": Text("the name of a bundle", "dense_vae"),
-    **_all(_or_none(Text()), "category tracking"),
+    **_all(_or_none(Text()), "category address"),
     **_all(Text("a path", "./a_folder"), "dataset_dir output_dir bundle_root weights vqvae_weights stage_name"),
     **_all(_or_none(Text("a path", "./a_file")), "datalist start_weights token_store"),
     "orientation": _or_none(Text("three letters of R, L, A, P, S, I", "RAS")),
 }
+
+
+def kind_of(name: str) -> Kind | None:
+    """What the setting of an id, or of a short name, may hold; None where that is not known."""
+    names = parts(full_id(name))
+    return KINDS.get(joined(*names[-2:])) or KINDS.get(names[-1])
 
 
 def kind_like(value: Any) -> Kind:
@@ -207,7 +209,7 @@ def read_word(name: str, word: str, kind: Kind | None = None) -> Any:
 
     kind: of a value that is no setting of a run. Raises InputError where it is not of the setting's kind.
     """
-    kind = kind or KINDS.get(name, Kind("", ""))
+    kind = kind or kind_of(name) or Kind("", "")
     if word.startswith(EXPRESSIONS):
         return word
     if kind.optional and word.lower() in ("none", "null"):
@@ -222,17 +224,17 @@ def read_word(name: str, word: str, kind: Kind | None = None) -> Any:
 
 def require(name: str, value: Any, written: Any = None, kind: Kind | None = None) -> None:
     """Raise InputError, with a value that would do, where a setting's value is not of its kind."""
-    kind = kind or KINDS.get(name)
+    kind = kind or kind_of(name)
     if kind is None or (value is None and kind.optional) or _is_expression(value) or kind.fits(value):
         return
     shown = value if written is None else written
     raise InputError(f"{name} is {kind.form}, found {shown!r}: write it as in --{name} {kind.example}")
 
 
-def require_all(values: Mapping[str, Any], names: Iterable[str] | None = None) -> None:
-    """`require` for every setting of a config, or for those named."""
-    for name in sorted(values if names is None else set(names) & set(values)):
-        require(name, values[name])
+def require_all(values: Mapping[str, Any]) -> None:
+    """`require` for every value by its id, told by its short name where it has one."""
+    for one in sorted(values):
+        require(short_name(one), values[one], kind=kind_of(one))
 
 
 def _is_expression(value: Any) -> bool:

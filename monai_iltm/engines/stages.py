@@ -11,7 +11,7 @@ from typing import Any
 import ignite.distributed as idist
 
 from monai_iltm.distributed import train, trainers
-from monai_iltm.engines.method import Method, Stage, run_stage
+from monai_iltm.engines.method import SCORING, Method, Stage, run_stage
 from monai_iltm.store import RoundFolder, RunFolder
 
 
@@ -65,43 +65,34 @@ class Stages:
 
     def score(self, folder: RoundFolder, output: Path, split: str, **told: Any) -> None:
         """Score a split with a folder's weights, cases that are done excepted; told: further values, by id."""
-        shared = {"check_data": False, "datalist": str(self.run.datalist)}
-        run_stage(
-            self.method.bundles / self.method.scorer,
-            "evaluate" if split == "testing" else "inference",
-            self.settings,
-            stage_name=f"{folder.title}: {split} maps",
-            output_dir=str(output),
-            split={"testing": ["testing", "testing_apart"]}.get(split, split),
-            weights=str(folder.model),
-            **shared,
-            **told,
-        )
+        own = {
+            "stage_name": f"{folder.title}: {split} maps",
+            "output_dir": str(output),
+            "weights": str(folder.model),
+            "cases::check": False,
+            "cases::datalist": str(self.run.datalist),
+            "cases::split": {"testing": ["testing", "testing_apart"]}.get(split, split),
+        }
+        settings = {**self.method.of_part(SCORING, self.settings), **own, **told}
+        config = "evaluate" if split == "testing" else "inference"
+        run_stage(self.method.bundles / self.method.scorer, config, settings)
 
     def _train(self, stage: Stage, training: Training, name: str) -> None:
         model = {one.name: self._model(one, training.folder) for one in self.method.stages}
         told: dict[str, Any] = {setting: str(model[other]) for setting, other in stage.takes.items()}
         told |= {setting: str(self.run.kept(model[other])) for setting, other in stage.keeps.items()}
-        told |= self._of_round(stage, training.folder)
-        run_stage(
-            self.method.bundles / stage.bundle,
-            stage.config,
-            {**self.settings, **told},
-            stage_name=name,
-            output_dir=str(model[stage.name].parent),
-            datalist=str(training.datalist),
-            split=training.split,
-            check_data=False,
-        )
-
-    def _of_round(self, stage: Stage, folder: RoundFolder) -> dict[str, Any]:
-        """What differs from round to round: where it starts, and what stands for a setting in the first one."""
-        if folder == self.run.round(0):
-            first = {setting: self.settings.get(other) for setting, other in stage.first.items()}
-            return {setting: value for setting, value in first.items() if value is not None}
+        folder = training.folder
         if stage.warm and self.warm_start and folder.is_round and folder.index:
-            return {stage.warm: str(self._model(stage, self.run.round(folder.index - 1)))}
-        return {}
+            told[stage.warm] = str(self._model(stage, self.run.round(folder.index - 1)))
+        told |= {
+            "stage_name": name,
+            "output_dir": str(model[stage.name].parent),
+            "cases::check": False,
+            "cases::datalist": str(training.datalist),
+            "cases::split": training.split,
+        }
+        settings = self.method.of_part(stage.name, self.settings, first=folder == self.run.round(0))
+        run_stage(self.method.bundles / stage.bundle, stage.config, {**settings, **told})
 
     def _model(self, stage: Stage, folder: RoundFolder) -> Path:
         if stage.once:

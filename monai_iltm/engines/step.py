@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 
 from monai_iltm.data.errors import InputError
 from monai_iltm.engines.batches import GlobalBatches
+from monai_iltm.handlers.epochs import EpochSeed
 from monai_iltm.handlers.finite import advice
 
 
@@ -25,17 +26,17 @@ class TrainStep:
     What is drawn depends on the seed and the step's number alone.
 
     Args:
-        seed: of the stage. clip: largest norm of the gradient; None: any.
+        clip: largest norm of the gradient; None: any.
     """
 
-    def __init__(self, seed: int = 0, clip: float | None = None) -> None:
-        self.seed, self.clip = seed, clip
+    def __init__(self, clip: float | None = None) -> None:
+        self.clip = clip
 
     def __call__(self, engine: Any, batch: Mapping[str, Any]) -> dict[str, float]:
-        """The loss and its parts; ``engine`` is a SupervisedTrainer."""
+        """The loss and its parts; ``engine`` is a SupervisedTrainer, with its stage's seed, 0 if none."""
         device = engine.state.device
         tensors = {name: value.to(device) for name, value in batch.items() if isinstance(value, Tensor)}
-        generator = torch.Generator().manual_seed(1_000_003 * self.seed + engine.state.iteration)
+        generator = torch.Generator().manual_seed(1_000_003 * getattr(engine, "seed", 0) + engine.state.iteration)
         engine.network.train()
         engine.optimizer.zero_grad(set_to_none=True)
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=engine.amp):
@@ -49,12 +50,11 @@ class TrainStep:
 
 def trainer(
     max_epochs: int,
-    device: torch.device,
     dataset: Dataset,
     batch_size: int,
     network: nn.Module,
     optimizer: Optimizer,
-    step: TrainStep,
+    step: Callable[..., dict[str, float]],
     handlers: Sequence[Any],
     amp: bool = False,
     seed: int = 0,
@@ -62,12 +62,13 @@ def trainer(
     """MONAI's trainer over global batches of a dataset (``GlobalBatches``), several ranks together.
 
     Args:
-        batch_size: of all ranks together. network: the loss, as ``distributed.parallel`` gives it.
-        amp: forward in bfloat16.
+        batch_size: of all ranks together. network: the loss, on its device, as ``distributed.parallel`` gives it.
+        step: such as ``TrainStep``. amp: forward in bfloat16. seed: of the order of the batches and of all that is
+            drawn.
     """
     loader = DataLoader(dataset, batch_sampler=GlobalBatches(len(dataset), batch_size, seed))
-    return SupervisedTrainer(
-        device=device,
+    made = SupervisedTrainer(
+        device=next(network.parameters()).device,
         max_epochs=max_epochs,
         train_data_loader=loader,
         network=network,
@@ -75,10 +76,12 @@ def trainer(
         loss_function=network,  # asked for by MONAI; the step takes the network, which is the loss
         inferer=SimpleInferer(),
         iteration_update=step,
-        train_handlers=list(handlers),
+        train_handlers=[EpochSeed(seed), *handlers],
         amp=amp,
         decollate=False,
     )
+    made.seed = seed  # type: ignore[attr-defined]  # the step's
+    return made
 
 
 def score_step(engine: Any, batch: Mapping[str, Any]) -> dict[str, Any]:

@@ -25,7 +25,8 @@ class ResumableTraining:
     Args:
         model_path: where the state dict of ``network`` is put at the end; the checkpoint lies beside it until then.
         network: what is deployed, unwrapped.
-        objects: name -> whatever has a state dict and changes in training (the network trained, optimizer, scheduler).
+        objects: name -> whatever has a state dict and changes in training, beside the engine's optimizer (the network
+            trained, scheduler).
     """
 
     def __init__(self, model_path: PathLike, network: nn.Module, objects: Mapping[str, Any]) -> None:
@@ -42,7 +43,7 @@ class ResumableTraining:
             return
         try:
             state = read_saved(self.checkpoint)
-            for name, item in self.objects.items():
+            for name, item in self._changing(engine).items():
                 item.load_state_dict(state[name])
             engine.state.epoch, engine.state.iteration = int(state["epoch"]), int(state["iteration"])
         except Exception as error:  # whatever the archive, a network or an optimiser met
@@ -52,9 +53,14 @@ class ResumableTraining:
 
     def save(self, engine: Engine) -> None:
         if idist.get_rank() == 0:
-            state = {name: item.state_dict() for name, item in self.objects.items()}
+            state = {name: item.state_dict() for name, item in self._changing(engine).items()}
             position = {"epoch": engine.state.epoch, "iteration": engine.state.iteration}
             save_in_one_step(self.checkpoint, {**state, **position})
+
+    def _changing(self, engine: Engine) -> dict[str, Any]:
+        """By name; a trainer has its optimizer only after its handlers are attached."""
+        optimizer = getattr(engine, "optimizer", None)
+        return dict(self.objects) | ({} if optimizer is None else {"optimizer": optimizer})
 
     def finish(self, engine: Engine) -> None:
         if idist.get_rank() == 0:

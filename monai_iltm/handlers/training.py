@@ -10,18 +10,18 @@ from ignite.engine import Engine
 from monai.config import PathLike
 from torch import nn
 
-from monai_iltm.handlers.epochs import EpochHistory, EpochSeed, StageProgress
+from monai_iltm.handlers.epochs import EpochHistory, StageProgress
 from monai_iltm.handlers.finite import RequireFinite
 from monai_iltm.handlers.resume import ResumableTraining
 
 
 class TrainingHandlers:
-    """Seeds of the epochs, history.csv, progress, an end where it diverges, model.pt and its checkpoint.
+    """For every training, in this order: history.csv, progress, an end where it diverges, model.pt and its checkpoint.
 
     Args:
-        output_dir: of the stage. name: what it is called. seed: of the stage.
-        network: what is deployed. objects: name -> what changes in training (``ResumableTraining``).
-        rates: settings to be lowered where it diverges.
+        output_dir: of the stage. name: what it is called.
+        network: what is deployed. objects: name -> what changes in training, beside the optimiser
+            (``ResumableTraining``). rates: settings to be lowered where it diverges.
         more: handlers of this stage alone, such as a scheduler of learning rates.
         extra: engine -> further numbers of an epoch (``EpochHistory``).
     """
@@ -30,7 +30,6 @@ class TrainingHandlers:
         self,
         output_dir: PathLike,
         name: str,
-        seed: int,
         network: nn.Module,
         objects: Mapping[str, Any],
         rates: Sequence[str] = (),
@@ -39,7 +38,6 @@ class TrainingHandlers:
     ) -> None:
         folder = Path(output_dir)
         self.handlers = [
-            EpochSeed(seed),
             EpochHistory(folder / "history.csv", extra),
             *more,  # an epoch's row is of the weights before they are changed
             StageProgress(name),

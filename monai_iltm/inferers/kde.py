@@ -88,6 +88,8 @@ class KDEInferer(MapInferer):
         flag_rule(alpha, threshold, threshold_times_uniform)  # each number as it is given must make sense
         numbers = {"alpha": alpha, "threshold": threshold, "threshold_times_uniform": threshold_times_uniform}
         given = {name: value for name, value in numbers.items() if value is not None}
+        self.alpha, self.threshold, self.threshold_times_uniform = alpha, threshold, threshold_times_uniform
+        self.levels = tuple(levels)
         self.rules = [flag_rule(**{name: value * level for name, value in given.items()}) for level in levels]
         self.draws, self.decodes, self.looks = draws, decodes, looks
         self.bandwidth_floor, self.blur, self.at_once, self.seed = bandwidth_floor, blur, at_once, seed

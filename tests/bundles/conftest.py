@@ -16,10 +16,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from monai.bundle import ConfigParser, ConfigWorkflow
+from monai.bundle import ConfigWorkflow
 
 from monai_iltm.data.phantom2d import write_phantom2d
+from monai_iltm.engines.ids import holds
 from monai_iltm.engines.method import config_files
+from monai_iltm.engines.names import new_id
+from monai_iltm.engines.overrides import load_configs
 
 PROJECT = Path(__file__).resolve().parents[2]
 BUNDLES = sorted(path for path in (PROJECT / "bundles").iterdir() if path.is_dir())
@@ -40,7 +43,6 @@ TINY = {
     "vqvae_batch_size": 4,
     "groups": 2,
     "prior_epochs": 2,
-    "first_prior_epochs": None,
     "prior_batch_size": 4,
     "augmented_versions": 0,
     "draws": 3,
@@ -104,7 +106,8 @@ def command() -> Callable[..., subprocess.CompletedProcess]:
 def run_config(bundle: Path, config: str, *overlays: Path, **settings: Any) -> SimpleNamespace:
     """A bundle's config from initialize to finalize: what check_properties finds missing, and the parser."""
     files = [str(path) for path in (*config_files(bundle, config), *overlays)]
-    known = {key for path in files for key in ConfigParser.load_config_file(path)}
+    content = load_configs(files)
+    told = {new_id(name, content) or name: value for name, value in settings.items()}
     with undisturbed():
         workflow = ConfigWorkflow(
             config_file=files,
@@ -112,7 +115,7 @@ def run_config(bundle: Path, config: str, *overlays: Path, **settings: Any) -> S
             logging_file=False,
             workflow_type="train" if config == "train" else "infer",
             bundle_root=str(bundle),
-            **{key: value for key, value in settings.items() if key in known},
+            **{one: value for one, value in told.items() if holds(content, one) or one.startswith("settings::")},
         )
         workflow.initialize()
         missing = workflow.check_properties()

@@ -14,7 +14,8 @@ VQVAE = BUNDLES / "vqvae"
 
 def test_training_by_command(command, tiny, tmp_path):
     """The bundle's own logging says each thing once, and nothing of an epoch: the bar does."""
-    small = {name: tiny[name] for name in ("dataset_dir", "image_size", "vqvae_widths", "vqvae_epochs")}
+    small = {"images::size": tiny["image_size"], "vqvae::channels": tiny["vqvae_widths"]}
+    small |= {"dataset_dir": tiny["dataset_dir"], "train::trainer::max_epochs": 2}
     done = command(VQVAE, "configs/train.json", output_dir=tmp_path / "out", **small)
     assert done.returncode == 0, done.stderr
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"model.pt", "history.csv"}
@@ -24,13 +25,14 @@ def test_training_by_command(command, tiny, tmp_path):
     assert "VQ-VAE" in done.stderr
 
 
-@pytest.mark.parametrize("mistake", ["name", "folder", "weights"])
+@pytest.mark.parametrize("mistake", ["name", "old", "folder", "weights"])
 def test_a_mistake_is_one_plain_line(command, tiny, tmp_path, mistake):
     file = tmp_path / "file"
     file.touch()
     told = {"dataset_dir": tiny["dataset_dir"], "output_dir": tmp_path / "out"}
     wrong, words = {
-        "name": ({"image_siz": [32, 32]}, "no setting is called 'image_siz': did you mean 'image_size'?"),
+        "name": ({"images::siz": [32, 32]}, "no setting is called 'images::siz': did you mean 'images::size'?"),
+        "old": ({"image_size": [32, 32]}, "image_size is called images::size here: write --images::size [32, 32]"),
         "folder": ({"output_dir": file / "out"}, f"{file / 'out'}: output folder cannot be written (Not a directory)"),
         "weights": ({"weights": tmp_path / "none.pt"}, f"{tmp_path / 'none.pt'}: weight file not found"),
     }[mistake]
@@ -40,7 +42,8 @@ def test_a_mistake_is_one_plain_line(command, tiny, tmp_path, mistake):
 
 
 def test_a_network_that_cannot_be_is_one_plain_line_before_anything_is_made(command, tiny, tmp_path):
-    told = {"dataset_dir": tiny["dataset_dir"], "output_dir": tmp_path / "out", "prior_width": 16, "prior_heads": 3}
+    told = {"dataset_dir": tiny["dataset_dir"], "output_dir": tmp_path / "out"}
+    told |= {"settings::transformer::width": 16, "settings::transformer::heads": 3}
     done = command(BUNDLES / "iltm", "configs/train.json", **told)
     assert done.returncode != 0
     assert done.stderr.startswith("error: MaskedTransformer: grid is 2D or 3D, heads divide width")

@@ -16,7 +16,10 @@ from monai.utils import convert_to_tensor
 
 from monai_iltm.data.images import write_image
 from monai_iltm.data.weights import load_weights
+from monai_iltm.engines.ids import holds
 from monai_iltm.engines.method import config_files, read_method
+from monai_iltm.engines.names import new_id
+from monai_iltm.engines.overrides import load_configs
 
 
 def files(bundle: Path) -> dict[str, str]:
@@ -67,7 +70,9 @@ def part(tiny, weights, tmp_path) -> Callable[..., Any]:
     def build(bundle: Path, config: str, *ids: str, **settings: Any) -> list[Any]:
         parser = ConfigParser(ConfigParser.load_config_files([str(path) for path in config_files(bundle, config)]))
         told = {**tiny, **weights(bundle.name, config), **settings, "output_dir": str(tmp_path / "out")}
-        parser.update({"bundle_root": str(bundle), **{name: value for name, value in told.items() if name in parser}})
+        content = load_configs(config_files(bundle, config))
+        whole = {new_id(name, content) or name: value for name, value in told.items()}
+        parser.update({"bundle_root": str(bundle), **{one: whole[one] for one in whole if holds(content, one)}})
         return [parser.get_parsed_content(one) for one in ids]
 
     return build
@@ -124,7 +129,8 @@ def test_scoring_twice_gives_the_same_and_leaves_the_network_as_it_is(scorer):
 
 def test_a_training_lowers_its_loss_and_moves_all_that_it_trains(bundle, part):
     """The same images with the same draws, before and after a few epochs; nothing is left without a gradient."""
-    parts = part(with_config(bundle, "train"), "train", "initialize", "loss", "train::trainer", amp=False)
+    few = {"amp": False, "train::trainer::max_epochs": 8}
+    parts = part(with_config(bundle, "train"), "train", "initialize", "loss", "train::trainer", **few)
     _, loss, trainer = parts
     batch = next(iter(trainer.data_loader))
     tensors = {name: value for name, value in batch.items() if isinstance(value, torch.Tensor)}
@@ -148,7 +154,7 @@ def test_who_detects_anomalies_finds_bright_squares_on_a_flat_ground(bundle, par
     if "detection" not in told["task"].lower():
         pytest.skip(f"{bundle.name} detects no anomalies: {told['task']}")
     squares(tmp_path / "data")
-    longer = {"vqvae_epochs": 40, "prior_epochs": 10, "dense_epochs": 60, "vqvae_batch_size": 8, "prior_batch_size": 8}
+    longer = {"train::trainer::max_epochs": 30, "train::trainer::batch_size": 8}
     longer |= {"dataset_dir": str(tmp_path / "data"), "draws": 8, "max_rounds": 1, "threshold_times_uniform": 1.0}
     if bundle.name == "iltm":
         pytest.skip("iltm trains the others; its scorer stands here too")

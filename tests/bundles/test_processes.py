@@ -13,6 +13,9 @@ from monai.bundle import ConfigParser
 from monai_iltm.data.documents import read_csv, read_json, write_json
 from monai_iltm.data.images import read_image
 from monai_iltm.data.weights import save_in_one_step
+from monai_iltm.engines.ids import holds
+from monai_iltm.engines.names import new_id
+from monai_iltm.engines.overrides import load_configs
 
 pytestmark = pytest.mark.slow
 
@@ -21,7 +24,7 @@ EVALUATE = ("configs/inference.json", "configs/evaluate.json", "configs/multi_gp
 TRAIN = ("configs/train.json", "configs/multi_gpu_train.json")
 # One plain gradient step, so that a difference of rounding stays one: Adam and Muon blow up what is near zero.
 PLAIN_STEP = {
-    "optimizer": {"_target_": "torch.optim.SGD", "params": "$@network.parameters()", "lr": 1.0},
+    "optimizer": {"_target_": "torch.optim.SGD", "params": "$@loss.parameters()", "lr": 1.0},
     "lr_scheduler": {"_target_": "torch.optim.lr_scheduler.ConstantLR", "optimizer": "@optimizer", "factor": 1.0},
 }
 STEPS = {
@@ -31,9 +34,10 @@ STEPS = {
 
 
 def of(tiny: dict, config: Path, **settings: object) -> dict:
-    """The settings that this config holds."""
-    known = ConfigParser.load_config_file(config)
-    return {key: value for key, value in {**tiny, **settings}.items() if key in known}
+    """The settings that this config holds, by their ids there."""
+    content = load_configs([config])
+    told = {new_id(name, content) or name: value for name, value in {**tiny, **settings}.items()}
+    return {one: value for one, value in told.items() if holds(content, one) or one.startswith("settings::")}
 
 
 def assert_same_files(folder: Path, other: Path) -> None:
@@ -126,7 +130,13 @@ def test_rounds_are_the_same_from_the_same_weights(command, run, tiny, tmp_path)
         (two / name).mkdir(parents=True)
         for kept in ("model.pt", "history.csv"):
             shutil.copy(one / name / kept, two / name)
-    done = command(bundle, *TRAIN, ranks=2, **{**told, "max_rounds": 2, "bracket": True}, output_dir=two)
+    done = command(
+        bundle,
+        *TRAIN,
+        ranks=2,
+        **{**told, "train::trainer::max_epochs": 2, "train::handlers::2::bracket": True},
+        output_dir=two,
+    )
     assert done.returncode == 0, done.stderr
     assert_same_files(one / "round_00", two / "round_00")
     here, there = (read_json(run / "round_00" / "round.json") for run in (one, two))

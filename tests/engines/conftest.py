@@ -10,6 +10,7 @@ import pytest
 from monai.bundle import ConfigParser
 
 from monai_iltm.data.phantom2d import write_phantom2d
+from monai_iltm.engines.names import full_ids
 from monai_iltm.engines.rounds import Rounds
 
 BUNDLES = Path(__file__).resolve().parents[2] / "bundles"
@@ -59,8 +60,9 @@ def iltm(tmp_path, tiny_settings) -> Callable[..., Rounds]:
 
     def build(data: Path, run: Path | None = None, **settings: Any) -> Rounds:
         parser = ConfigParser(ConfigParser.load_config_file(BUNDLES / "iltm" / "configs" / "train.json"))
-        paths = {"dataset_dir": str(data), "output_dir": str(run or tmp_path / "run"), "bundles": str(BUNDLES)}
-        parser.update({**tiny_settings, **paths, **settings, "train::handlers": []})
+        paths = {"dataset_dir": str(data), "output_dir": str(run or tmp_path / "run")}
+        told = {**tiny_settings, **paths, **settings, "bundle_root": str(BUNDLES / "iltm"), "train::handlers": []}
+        parser.update(full_ids(told))
         return parser.get_parsed_content("train::trainer")
 
     return build

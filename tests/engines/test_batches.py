@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 import ignite.distributed as idist
 import pytest
@@ -9,7 +10,10 @@ from hypothesis import strategies as st
 
 from monai_iltm.data.errors import InputError
 from monai_iltm.engines.batches import GlobalBatches
+from monai_iltm.engines.method import read_method
 from monai_iltm.engines.rules import require_possible
+
+METHOD = read_method(Path(__file__).resolve().parents[2] / "bundles", "iltm")
 
 
 def global_batches(count: int, batch_size: int, world: int = 1, seed: int = 0, epoch: int = 1) -> list[list[list[int]]]:
@@ -96,4 +100,6 @@ def test_a_batch_that_does_not_divide_is_refused(batch_size, world):
 def test_a_batch_that_does_not_divide_is_refused_before_the_first_stage(monkeypatch):
     monkeypatch.setattr(idist, "get_world_size", lambda: 2)
     with pytest.raises(InputError, match="prior_batch_size 5 does not divide among 2 processes: choose a multiple"):
-        require_possible({"vqvae_batch_size": 4, "prior_batch_size": 5, "alpha": 0.05})
+        require_possible(
+            METHOD, {"stages::vqvae::train::trainer::batch_size": 4, "stages::prior::train::trainer::batch_size": 5}
+        )

@@ -12,7 +12,7 @@ from monai_iltm.data.errors import InputError
 from monai_iltm.data.images import read_image, write_image
 from monai_iltm.engines.begin import FREE, begin_run
 
-SETTINGS = {"seed": 5, "num_codes": 16, "max_rounds": 2, "tolerance": 0.01, "dataset_dir": "x", "false_alarm": 0.02}
+SETTINGS = {"seed": 5, "num_codes": 16, "rules::tolerance": 0.01, "dataset_dir": "x", "false_alarm": 0.02}
 
 
 @pytest.fixture
@@ -51,11 +51,10 @@ def test_a_run_begins_with_its_record_and_datalist(data):
 
 def test_the_same_run_goes_on(data):
     first = read_json(begin(data).record)
-    free = {"max_rounds": 9, "tolerance": 0.5, "dataset_dir": "y", "skip_bad": True, "settled_overlap": 0.5}
-    free |= {"expected_range": [0, 9], "bracket": True, "tracking": "x"}
-    free |= {"cache_rate": 0.1, "keep_gib": 3.0, "side_by_side": False}
-    free |= {"allow_outside": True, "max_read_gib": 9.0}
-    assert free.keys() == set(FREE)
+    free = {"rules::tolerance": 0.5, "dataset_dir": "y", "cases::skip_bad": True, "rules::settled_overlap": 0.5}
+    free |= {"images::expected_range": [0, 9], "images::max_read_gib": 9.0, "cases::allow_outside": True}
+    free |= {"stages::vqvae::train::dataset::cache_rate": 0.1, "inferer::keep_gib": 3.0, "side_by_side": False}
+    assert {one.rpartition("::")[2] for one in free} == set(FREE)
     assert read_json(begin(data, settings={**SETTINGS, **free}).record) == first
 
 

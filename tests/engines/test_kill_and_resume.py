@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from monai_iltm.data.documents import read_csv, read_json
+from monai_iltm.engines.names import full_ids
 from monai_iltm.store import RunFolder
 
 pytestmark = pytest.mark.slow
@@ -60,7 +61,7 @@ POINTS: dict[str, tuple[Reached, Reached]] = {
 
 
 def command(data: Path, run: Path, settings: dict[str, Any]) -> list[str]:
-    told = {"bundle_root": BUNDLE, "dataset_dir": data, "output_dir": run, **settings}
+    told = {"bundle_root": BUNDLE, "dataset_dir": data, "output_dir": run, **full_ids(settings)}
     options = [part for name, value in told.items() for part in (f"--{name}", "$None" if value is None else str(value))]
     return [sys.executable, "-m", "monai.bundle", "run", "--config_file", f"{BUNDLE}/configs/train.json", *options]
 

@@ -18,6 +18,7 @@ from monai_iltm.data.errors import InputError
 from monai_iltm.data.images import read_image, write_image
 from monai_iltm.engines import marks
 from monai_iltm.engines.marks import Drop, Mask
+from monai_iltm.engines.names import full_ids
 from monai_iltm.engines.package import package_bundle
 from monai_iltm.engines.rounds import Rounds
 from monai_iltm.engines.yardsticks import Yardsticks
@@ -89,7 +90,7 @@ def test_masks_are_pooled_once_and_anew_where_one_is_edited(scored, tmp_path, mo
 # ---- rounds round another method ----
 
 SETTINGS = {"image_size": [32, 32], "mask_share": 0.1, "mask_density": None, "max_rounds": 2, "tolerance": 0.0}
-DENSE = {"dense_epochs": 3, "dense_batch_size": 3, "dense_latent": 8}
+DENSE = {"train::trainer::max_epochs": 3, "train::trainer::batch_size": 3, "network_def::latent": 8}
 DROP = {"_target_": "monai_iltm.engines.marks.Drop", "share": 0.34}
 
 
@@ -102,7 +103,7 @@ def dense(tmp_path, phantom) -> Callable[..., Rounds]:
         parser = ConfigParser(ConfigParser.load_config_files([str(path) for path in files]))
         paths = {"bundle_root": str(CONFIGS.parent), "dataset_dir": str(phantom), "output_dir": str(tmp_path / "run")}
         inner = {f"settings::{name}": value for name, value in DENSE.items()}
-        parser.update({**SETTINGS, **paths, "train::handlers": [], **inner, **settings})
+        parser.update({**full_ids(SETTINGS), **paths, "train::handlers": [], **inner, **settings})
         return parser.get_parsed_content("train::trainer")
 
     return build
@@ -148,7 +149,7 @@ def test_whole_images_are_left_out_and_the_bundle_that_scores_is_packed(dense):
     assert [one.folder.title for one in ends] == ["bracket clean"]  # no image without an anomaly is left for the oracle
     package_bundle(rounds.folder, rounds.method, rounds.settings)
     config = read_json(rounds.folder.bundle / "configs" / "inference.json")
-    assert (config["dense_latent"], config["image_size"]) == (8, [32, 32])
+    assert (config["network_def"]["latent"], config["images"]["size"]) == (8, [32, 32])
     assert (rounds.folder.bundle / "models" / "model.pt").read_bytes() == second.model.read_bytes()
 
 

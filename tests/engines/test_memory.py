@@ -12,10 +12,14 @@ import torch
 from monai_iltm.data.documents import write_json
 from monai_iltm.data.errors import InputError
 from monai_iltm.engines import footprint, memory
+from monai_iltm.engines.method import read_method
+from monai_iltm.engines.names import NAMES, full_id
+from monai_iltm.engines.names import SETTINGS as SETTINGS_ID
 from monai_iltm.networks import VQVAE, LatentPrior, MaskedTransformer, attention, token_grid
 from monai_iltm.store import RunFolder
 
 CPU = torch.device("cpu")
+METHOD = read_method(Path(__file__).resolve().parents[2] / "bundles", "iltm")
 SETTINGS = {
     "image_size": [32, 32],
     "image_channels": 1,
@@ -58,8 +62,16 @@ def machine(monkeypatch):
     return of
 
 
-def plan(run: RunFolder, memory_gib: float | None = None, **settings):
-    return memory.plan(run, {**SETTINGS, **settings}, network(), CPU, memory_gib)
+def plan(run: RunFolder, memory_gib: float | None = None, *, net: LatentPrior | None = None, **settings):
+    """The planner's choices by short name, of settings by short name."""
+    told = as_stages_take({**SETTINGS, **settings})
+    chosen = memory.plan(run, METHOD, told, net or network(), CPU, memory_gib)
+    short = {one.removeprefix(f"{SETTINGS_ID}::"): name for name, one in NAMES.items()}
+    return {short.get(one, one): value for one, value in chosen.items()}
+
+
+def as_stages_take(settings: dict) -> dict:
+    return {full_id(name).removeprefix(f"{SETTINGS_ID}::"): value for name, value in settings.items()}
 
 
 def test_where_there_is_room_nothing_changes(run, machine, capsys):
@@ -149,7 +161,7 @@ def test_features_are_kept_as_far_as_there_is_room(run, machine, monkeypatch):
     size = (512, 512)
     features = 5 * 8 * 256 * 256 * 4 / memory.GIB
     told = {**SETTINGS, "image_size": list(size), "vqvae_batch_size": 1, "prior_batch_size": 1, "groups": 1}
-    chosen = memory.plan(run, told, network(size), CPU)
+    chosen = plan(run, net=network(size), **told)
     assert chosen["keep_gib"] == pytest.approx(features, abs=0.006)
 
 
@@ -185,7 +197,7 @@ def test_planning_draws_nothing_and_changes_no_weight(run, machine):
     machine(8)
     net = network()
     before, state = {key: value.clone() for key, value in net.state_dict().items()}, torch.random.get_rng_state()
-    memory.plan(run, SETTINGS, net, CPU)
+    plan(run, net=net)
     assert torch.equal(torch.random.get_rng_state(), state)
     assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
 

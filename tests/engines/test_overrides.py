@@ -18,7 +18,7 @@ INFERENCE = ["--config_file", str(BUNDLES / "kde_inferer" / "configs" / "inferen
 
 @pytest.fixture
 def configs(tmp_path) -> list[str]:
-    content = [{"num_codes": 64, "prior_epochs": 9, "train": {"trainer": {"max_epochs": 3}}}, {"+levels": [1.0]}]
+    content = [{"codes": 64, "epochs": 9, "train": {"trainer": {"max_epochs": 3}}}, {"+levels": [1.0]}]
     paths = [tmp_path / f"{index}.json" for index in range(2)]
     for path, part in zip(paths, content, strict=True):
         path.write_text(json.dumps(part))
@@ -38,7 +38,7 @@ def forms(configs: list[str]) -> list[list[str]]:
 @pytest.mark.parametrize("form", range(4))
 def test_known_ids_pass_in_every_form(configs, form):
     start = forms(configs)[form]
-    known = ["--num_codes", "32", "--prior_epochs=4", "--train::trainer::max_epochs", "1", "--train#trainer", "1"]
+    known = ["--codes", "32", "--epochs=4", "--train::trainer::max_epochs", "1", "--train#trainer", "1"]
     monais = ["--logging_file", "False", "--meta_file", "x", "--run_id", "run"]
     check_overrides([*start, *known, "--levels", "[1.0]", *monais])
 
@@ -47,10 +47,10 @@ def test_known_ids_pass_in_every_form(configs, form):
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        (["--num_code", "32"], "'num_code': did you mean 'num_codes'?"),
-        (["--prior_epoch=4"], "'prior_epoch': did you mean 'prior_epochs'?"),
-        (["--trian::trainer::max_epochs", "1"], "'trian': did you mean 'train'?"),
-        (["--num_codes", "32", "--zzz", "1"], "'zzz'$"),
+        (["--code", "32"], "'code': did you mean 'codes'?"),
+        (["--epoch=4"], "'epoch': did you mean 'epochs'?"),
+        (["--trian::trainer::max_epochs", "1"], "'trian::trainer::max_epochs'$"),
+        (["--codes", "32", "--zzz", "1"], "'zzz'$"),
     ],
 )
 def test_a_typo_is_named_with_the_nearest_id(configs, form, given, words):
@@ -60,7 +60,7 @@ def test_a_typo_is_named_with_the_nearest_id(configs, form, given, words):
 
 def test_one_file_in_two_forms(configs):
     for start in (["--config_file", configs[0]], [f"--config_file={configs[0]}"]):
-        check_overrides([*start, "--num_codes", "3"])
+        check_overrides([*start, "--codes", "3"])
         with pytest.raises(InputError, match="levels"):
             check_overrides([*start, "--levels", "3"])
 
@@ -95,7 +95,7 @@ def test_a_part_may_be_held_or_taken_by_its_component(content, known):
     [
         ("layout::contaminaton", "'layout::contaminaton': did you mean 'layout::contamination'?"),
         ("train::handlers::1", "'train::handlers::1': did you mean 'train::handlers::0'?"),
-        ("layouts::contamination", "'layouts': did you mean 'layout'?"),
+        ("layouts::contamination", "'layouts::contamination'$"),
     ],
 )
 def test_a_part_that_nothing_takes_is_named(content, unknown, words):
@@ -109,16 +109,20 @@ def test_a_part_that_nothing_takes_is_named(content, unknown, words):
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        (["--resize", "false"], "resize is True or False, found 'false': write it as in --resize False"),
+        (["--images::resize", "false"], "images::resize is True or False, found 'false': .* --images::resize False"),
+        (["--intensity_range", "None"], r"write --images::intensity_range '\$None'"),
         (["--skip_bad=off"], "skip_bad is True or False, found 'off'"),
-        (["--image_size", "32"], "image_size is a list of whole numbers, found '32': .* --image_size"),
+        (["--images::size", "32"], "images::size is a list of whole numbers, found '32': .* --images::size"),
         (["--seed", "1e3"], "seed is a whole number .* found '1e3'"),
-        (["--intensity_range", "[5,5]"], "intensity_range is two numbers, the lower one first"),
-        (["--intensity_range", "None"], r"would be dropped without a word: write --intensity_range '\$None'"),
-        (["--expected_range=None"], r"--expected_range '\$None'"),
+        (["--images::intensity_range", "[5,5]"], "images::intensity_range is two numbers, the lower one first"),
+        (["--images::spacing", "None"], r"would be dropped without a word: write --images::spacing '\$None'"),
+        (["--images::expected_range=None"], r"--images::expected_range '\$None'"),
         (["--dataset_dir", "2024"], "dataset_dir is a path, found '2024'"),
         (["--output_dir", "out #2"], r'output_dir \'out #2\' holds "#", .*"\$\'/.*out \\x232'),
-        (["--image_size"], "image_size is a list of whole numbers, found True"),
+        (["--images::size"], "images::size is a list of whole numbers, found True"),
+        (["--image_size", "[32,32]"], r"image_size is called images::size here: write --images::size \[32,32\]"),
+        (["--draws", "3"], "draws is called inferer::draws here: write --inferer::draws 3"),
+        (["--num_codes", "3"], "num_codes is called vqvae::num_embeddings here: write --vqvae::num_embeddings 3"),
     ],
 )
 def test_a_word_that_is_no_value_of_its_setting_is_refused(given, words):
@@ -129,12 +133,12 @@ def test_a_word_that_is_no_value_of_its_setting_is_refused(given, words):
 @pytest.mark.parametrize(
     "given",
     [
-        ["--resize", "True"],
-        ["--resize"],
-        ["--intensity_range", "$None"],
-        ["--intensity_range", "median"],
+        ["--images::resize", "True"],
+        ["--images::resize"],
+        ["--images::intensity_range", "$None"],
+        ["--images::intensity_range", "median"],
         ["--dataset_dir", "/a/b c"],
-        ["--alpha", "0.1", "--image_size", "[32,32]", "--amp", "$False"],
+        ["--inferer::alpha", "0.1", "--images::size", "[32,32]", "--amp", "$False"],
     ],
 )
 def test_a_word_that_is_one_passes(given):
@@ -150,8 +154,11 @@ def test_a_folder_whose_name_would_be_run_as_code_is_refused(tmp_path, monkeypat
 
 
 def test_a_config_file_with_a_value_of_another_kind_is_refused(tmp_path):
-    (tmp_path / "mine.json").write_text('{"draws": "many", "image_size": [8, 8]}')
+    (tmp_path / "mine.json").write_text('{"inferer::draws": "many", "images::size": [8, 8]}')
     with pytest.raises(InputError, match="draws is a whole number of at least 1, found 'many'"):
+        check_overrides(["--config_file", str([INFERENCE[1], str(tmp_path / "mine.json")])])
+    (tmp_path / "mine.json").write_text('{"image_size": [8, 8]}')
+    with pytest.raises(InputError, match=r"mine\.json: image_size is called images::size here"):
         check_overrides(["--config_file", str([INFERENCE[1], str(tmp_path / "mine.json")])])
 
 

@@ -253,7 +253,7 @@ def test_data_that_moved_between_rounds_change_nothing(iltm, reference, data, tm
 
 
 def test_another_setting_under_an_old_folder_is_refused_by_name(iltm, copied, phantom):
-    with pytest.raises(InputError, match="setting num_codes was 16, now 32"):
+    with pytest.raises(InputError, match="setting vqvae::num_embeddings was 16, now 32"):
         iltm(phantom, num_codes=32).run()
 
 
@@ -425,7 +425,7 @@ def test_the_bracket_is_scored_with_the_flags_of_the_last_round(iltm, phantom, m
     run = workflow.folder
     for index in (0, 1):
         write_json(run.round(index).record, {})
-    monkeypatch.setattr(stages, "run_stage", lambda *_, **settings: told.append(settings["alpha"]))
+    monkeypatch.setattr(stages, "run_stage", lambda *words: told.append(words[2]["inferer::alpha"]))
     for folder in (run.round(0), run.round(1), run.bracket("oracle")):
         workflow.score(folder, folder.test, "testing")
     assert told == pytest.approx([0.2, 0.15, 0.15])
@@ -443,7 +443,7 @@ def test_the_bracket_is_scored_anew_where_rounds_were_added(iltm, phantom, tmp_p
             workflow.score_test(folder)
         folders.append(folder)
     assert differing(*map(RunFolder, (folder.path for folder in folders))) == []
-    assert read_json(folders[0].test / "source.json")["alpha"] == 0.1
+    assert read_json(folders[0].test / "source.json")["inferer::alpha"] == 0.1
 
 
 def test_the_bundle_holds_the_last_rounds_weights_and_the_runs_settings(iltm, copied, phantom):
@@ -455,10 +455,10 @@ def test_the_bundle_holds_the_last_rounds_weights_and_the_runs_settings(iltm, co
     assert (copied.bundle / "models" / "model.pt").read_bytes() == copied.round(1).model.read_bytes()
     config = read_json(copied.bundle / "configs" / "inference.json")
     assert config["surprise_threshold"] == read_json(copied.round(1).calibration)["threshold"]
-    assert config["num_codes"] == 16
-    assert config["alpha"] == 0.2
-    assert config["image_size"] == [32, 32]
-    assert config["expected_range"] == [0, 255]
+    assert config["vqvae"]["num_embeddings"] == 16
+    assert config["inferer"]["alpha"] == 0.2
+    assert config["images"]["size"] == [32, 32]
+    assert config["images"]["expected_range"] == [0, 255]
     assert config["bundle_root"] == "."
     assert str(phantom) not in (copied.bundle / "configs" / "inference.json").read_text()
     shape = read_json(copied.bundle / "configs" / "metadata.json")["network_data_format"]["inputs"]["image"]

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from monai_iltm.data.errors import InputError
-from monai_iltm.engines.settings import KINDS, Text, read_word, require, require_all
+from monai_iltm.engines.names import NAMES
+from monai_iltm.engines.settings import KINDS, Text, kind_of, read_word, require, require_all
 
+FREE = {"perceptual_loss", "split", "kinds", "training_intensities"}  # whatever a component, or a list, may be
 TRAIN = Path(__file__).resolve().parents[2] / "bundles" / "iltm" / "configs" / "train.json"
 
 
@@ -92,9 +94,10 @@ def test_every_example_is_a_value_of_its_kind():
 def test_every_plain_setting_of_a_run_has_a_kind():
     """Else its mistakes are found by whatever meets them first."""
     content = json.loads(TRAIN.read_text())
-    free = {"perceptual_loss", "imports", "bundles", "network_def", "device", "yardsticks", "report", "tracker"}
-    plain = {name for name, value in content.items() if not isinstance(value, dict)} - free
-    assert {name for name in plain if not name.startswith(("init", "run", "final"))} <= KINDS.keys()
+    plain = {
+        name for name, value in content.items() if not isinstance(value, (dict, list)) and str(value)[:1] not in "$@"
+    }
+    assert [name for name in [*plain, *NAMES] if name not in FREE and kind_of(name) is None] == []
 
 
 def test_expressions_and_none_pass_where_they_may():

@@ -34,21 +34,17 @@ def bundle(tmp_path) -> Path:
     return folder.parent
 
 
-def told(bundle: Path, config: str, settings: dict, **paths) -> str:
+def told(bundle: Path, config: str, settings: dict) -> str:
     out = bundle.parent / "told"
-    run_stage(bundle, config, settings, output_dir=str(out), **paths)
+    run_stage(bundle, config, {**settings, "output_dir": str(out)})
     return out.read_text()
 
 
-def test_a_stage_takes_the_settings_it_knows(bundle):
+def test_a_stage_takes_settings_and_must_know_them(bundle):
     assert told(bundle, "train", {}) == "[4, 'a', 8]"
-    assert told(bundle, "train", {"width": 5, "of_another_stage": 1}) == "[5, 'a', 10]"
-
-
-def test_paths_go_before_settings_and_must_be_known(bundle):
-    assert told(bundle, "train", {"name": "setting"}, name="path") == "[4, 'path', 8]"
+    assert told(bundle, "train", {"width": 5}) == "[5, 'a', 10]"
     with pytest.raises(InputError, match="bundle: train holds no other, unknown"):
-        told(bundle, "train", {}, unknown=1, other=2)
+        told(bundle, "train", {"unknown": 1, "other": 2})
 
 
 def test_evaluation_lies_over_inference(bundle):
@@ -72,10 +68,10 @@ def trained(tmp_path, monkeypatch) -> list[tuple[str, str, str]]:
     """Folder, name of the bar and split of every stage that is run, without running it."""
     trained: list[tuple[str, str, str]] = []
 
-    def pretend(bundle, config, settings, **told) -> None:
-        trained.append((Path(told["output_dir"]).name, told["stage_name"], told["split"]))
-        (tmp_path / told["output_dir"]).mkdir(parents=True)
-        (tmp_path / told["output_dir"] / "model.pt").touch()
+    def pretend(bundle, config, settings) -> None:
+        trained.append((Path(settings["output_dir"]).name, settings["stage_name"], settings["cases::split"]))
+        (tmp_path / settings["output_dir"]).mkdir(parents=True)
+        (tmp_path / settings["output_dir"] / "model.pt").touch()
 
     monkeypatch.setattr(stages, "train", lambda jobs: [job() for job in jobs])
     monkeypatch.setattr(stages, "run_stage", pretend)
@@ -101,7 +97,7 @@ def test_a_prior_that_waits_trains_beside_a_rounds_where_a_process_is_free(
     """One a round, in order; which are trained at once stands in the name of the bar."""
     monkeypatch.setattr(idist, "get_world_size", lambda: world)
     monkeypatch.setattr(stages, "trainers", lambda: trainers)
-    part = Stages(run, METHOD, {"side_by_side": fits, "prior_epochs": 1})
+    part = Stages(run, METHOD, {"side_by_side": fits})
     ends = [Training(run.bracket("clean"), run.datalist, "clean"), Training(run.bracket("oracle"), run.datalist)]
     part.waiting.extend(ends)
     for index in range(3):
@@ -121,7 +117,7 @@ def test_a_prior_that_waits_trains_beside_a_rounds_where_a_process_is_free(
 def test_images_that_round_0_encodes_are_not_read_beside_it(run, trained, monkeypatch):
     monkeypatch.setattr(idist, "get_world_size", lambda: 2)
     monkeypatch.setattr(stages, "trainers", lambda: 1)
-    part = Stages(run, METHOD, {"side_by_side": True, "prior_epochs": 1})
+    part = Stages(run, METHOD, {"side_by_side": True})
     part.waiting.append(Training(run.bracket("oracle"), run.datalist))
     for index in range(2):
         part.train_round(Training(run.round(index), run.datalist))

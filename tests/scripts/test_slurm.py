@@ -14,6 +14,7 @@ import pytest
 
 from monai_iltm.data.documents import read_csv, read_json
 from monai_iltm.data.phantom2d import write_phantom2d
+from monai_iltm.engines.names import full_ids
 from monai_iltm.store import RunFolder
 
 pytestmark = pytest.mark.slow
@@ -51,7 +52,7 @@ def job(tmp_path, free_ports, smallest_networks) -> Iterator[subprocess.Popen]:
     data = write_phantom2d(tmp_path / "data", training=6, testing=2, clean=2, size=32).parent
     told = {"PATH": f"{commands}:{os.environ['PATH']}", "ILTM_PORT": free_ports(1)[0], "OMP_NUM_THREADS": "1"}
     told |= {"SLURM_JOB_ID": "7", "SLURM_JOB_NODELIST": "node[1-2]", "SLURM_JOB_NUM_NODES": "2"}
-    settings = {**smallest_networks, **SETTINGS}
+    settings = full_ids({**smallest_networks, **SETTINGS})
     options = [part for key, value in settings.items() for part in (f"--{key}", str(value))]
     command = ["bash", "scripts/slurm.sh", "phantom2d", str(data), str(tmp_path / "run"), *options]
     with open(tmp_path / "log", "wb") as log:
