@@ -3,6 +3,7 @@
 from monai_iltm.handlers.codebook import CodebookDecay, CodebookUse, StartOverCollapsed
 from monai_iltm.handlers.epochs import EpochHistory, EpochSeed, StageProgress
 from monai_iltm.handlers.finite import RequireFinite
+from monai_iltm.handlers.fit import FitNetwork
 from monai_iltm.handlers.report import RunReport
 from monai_iltm.handlers.results import CaseProgress, SaveResults
 from monai_iltm.handlers.resume import ResumableTraining
@@ -15,6 +16,7 @@ __all__ = [
     "CodebookUse",
     "EpochHistory",
     "EpochSeed",
+    "FitNetwork",
     "MLflowRounds",
     "RequireFinite",
     "ResumableTraining",
