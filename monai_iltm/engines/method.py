@@ -201,7 +201,7 @@ def run_stage(bundle: PathLike, config: str, settings: Mapping[str, Any]) -> Non
             config_file=[str(path) for path in files],
             meta_file=str(Path(bundle) / "configs" / "metadata.json"),
             logging_file=str(Path(bundle) / "configs" / "logging.conf"),
-            workflow_type="train" if config == "train" else "infer",
+            workflow_type="infer" if config in ("inference", "evaluate") else "train",
             **{one: as_config(value) for one, value in {"bundle_root": str(bundle), **settings}.items()},
         )
         workflow.initialize()

@@ -20,7 +20,7 @@ from monai.bundle import ConfigWorkflow
 
 from monai_iltm.data.phantom2d import write_phantom2d
 from monai_iltm.engines.ids import holds
-from monai_iltm.engines.method import config_files
+from monai_iltm.engines.method import config_files, read_method
 from monai_iltm.engines.names import new_id
 from monai_iltm.engines.overrides import load_configs
 
@@ -50,8 +50,7 @@ TINY = {
     "max_rounds": 1,
     "bracket": False,
 }
-# Whose weights a bundle needs: (its setting, the bundle that trains them).
-NEEDS = {"masked_transformer": {"vqvae_weights": "vqvae"}, "kde_inferer": {"weights": "masked_transformer"}}
+METHODS = [read_method(PROJECT / "bundles", bundle.name) for bundle in BUNDLES]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -79,14 +78,24 @@ def weights(tmp_path_factory: pytest.TempPathFactory, tiny: dict[str, Any]) -> C
     """Bundle name -> the settings that name weights for it, trained once a session."""
 
     @cache
-    def model(name: str) -> str:
+    def model(name: str, config: str = "train") -> str:
         out = tmp_path_factory.mktemp(name)
-        run_config(PROJECT / "bundles" / name, "train", **tiny, **needed(name), output_dir=str(out))
+        run_config(PROJECT / "bundles" / name, config, **tiny, **needed(name, config), output_dir=str(out))
         return str(out / "model.pt")
 
     def needed(name: str, config: str = "train") -> dict[str, str]:
-        told = {setting: model(other) for setting, other in NEEDS.get(name, {}).items()}
-        return told if config == "train" or "weights" in told else {"weights": model(name)}
+        """What a stage takes from others; of what scores, the weights of its method's last stage."""
+        if config in ("inference", "evaluate"):
+            last = next((one.stages[-1] for one in METHODS if one.scorer == name and len(one.stages) > 1), None)
+            return {"weights": model(last.bundle, last.config) if last else model(name)}
+        takes: dict[str, str] = {}
+        for method in METHODS:
+            by_name = {stage.name: stage for stage in method.stages}
+            for stage in method.stages:
+                if (stage.bundle, stage.config) == (name, config):
+                    others = {setting: by_name[other] for setting, other in stage.takes.items()}
+                    takes |= {setting: model(other.bundle, other.config) for setting, other in others.items()}
+        return takes
 
     return needed
 
@@ -113,7 +122,7 @@ def run_config(bundle: Path, config: str, *overlays: Path, **settings: Any) -> S
             config_file=files,
             meta_file=str(bundle / "configs" / "metadata.json"),
             logging_file=False,
-            workflow_type="train" if config == "train" else "infer",
+            workflow_type="infer" if config in ("inference", "evaluate") else "train",
             bundle_root=str(bundle),
             **{one: value for one, value in told.items() if holds(content, one) or one.startswith("settings::")},
         )

@@ -1,0 +1,49 @@
+"""One step of training against an adversary."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+
+class AdversarialStep:
+    """Some optimiser steps of a critic, then one of what ``engine.network``, a loss, trains; on the same batch.
+
+    Both are losses as ``TrainStep`` has them: ``forward(batch, generator)`` -> {"loss", parts}. What is drawn depends
+    on the seed and the step's number alone. The critic's optimizer belongs to what a checkpoint keeps.
+
+    Args:
+        critic: the critic's loss, on its device, as ``distributed.parallel`` gives it. optimizer: of the critic.
+        critic_steps: of the critic for one of the other.
+    """
+
+    def __init__(self, critic: nn.Module, optimizer: Optimizer, critic_steps: int = 5) -> None:
+        self.critic, self.optimizer, self.critic_steps = critic, optimizer, critic_steps
+
+    def __call__(self, engine: Any, batch: Mapping[str, Any]) -> dict[str, float]:
+        """The parts of both losses, the critic's as of its last step, its loss as "critic"."""
+        device = engine.state.device
+        tensors = {name: value.to(device) for name, value in batch.items() if isinstance(value, Tensor)}
+        generator = torch.Generator().manual_seed(1_000_003 * getattr(engine, "seed", 0) + engine.state.iteration)
+        self.critic.train()
+        engine.network.train()
+        for _ in range(self.critic_steps):
+            told = _step(self.critic, self.optimizer, tensors, generator, engine.amp)
+        own = _step(engine.network, engine.optimizer, tensors, generator, engine.amp)
+        return {**{"critic" if name == "loss" else name: value for name, value in told.items()}, **own}
+
+
+def _step(
+    loss: nn.Module, optimizer: Optimizer, batch: Mapping[str, Tensor], generator: torch.Generator, amp: bool
+) -> dict[str, float]:
+    optimizer.zero_grad(set_to_none=True)
+    device = next(iter(batch.values())).device
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=amp):
+        parts = loss(batch, generator)
+    parts["loss"].backward()
+    optimizer.step()
+    return {name: value.item() for name, value in parts.items()}
