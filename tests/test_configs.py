@@ -13,6 +13,7 @@ from monai.bundle import ConfigParser
 from monai_iltm import __main__ as cli
 from monai_iltm.data.images import write_image
 from monai_iltm.engines.begin import begin_run
+from monai_iltm.engines.ids import flat
 from monai_iltm.engines.method import require_known, run_stage
 from monai_iltm.engines.names import NAMES, SETTINGS, full_id, full_ids
 from monai_iltm.engines.overrides import check_ids, load_configs
@@ -34,11 +35,11 @@ def parsed(*overlays: Path, **values) -> ConfigParser:
 
 @pytest.mark.parametrize("path", OVERLAYS, ids=lambda path: path.stem)
 def test_an_overlay_holds_known_ids_alone(path):
-    content = {**load_configs([IMPORTS]), "bundle_root": str(IMPORTS.parents[1])}
-    check_ids(load_configs([path]), content)
-    for one in json.loads(path.read_text()):
-        if one.startswith(f"{SETTINGS}::"):
-            require_known(one.removeprefix(f"{SETTINGS}::"), content)
+    overlay = load_configs([path])
+    content = {**load_configs([IMPORTS, path]), "bundle_root": str(IMPORTS.parents[1])}
+    check_ids(overlay, load_configs([IMPORTS]))
+    for one in flat(overlay.get(SETTINGS, {})):
+        require_known(one, content)
 
 
 @pytest.mark.parametrize("path", DATA_SETS, ids=lambda path: path.stem)
