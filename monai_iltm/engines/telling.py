@@ -14,8 +14,8 @@ from types import TracebackType
 from monai_iltm.data.errors import InputError
 from monai_iltm.ending import end_stopped, stop_plainly
 
-# How the errors begin by which our networks and inferers refuse a setting.
-REFUSALS = ("MaskedTransformer: ", "LatentPrior: ", "token_grid: ", "KDEInferer: ", "flag: ")
+# What raises a ValueError in these rooms refuses a setting.
+REFUSING = tuple(f"monai_iltm.{room}." for room in ("networks", "losses", "inferers", "ops"))
 
 # How gloo's and nccl's errors tell of a process that is gone.
 PEER_LOST = ("Connection closed by peer", "Connection reset by peer", "remote process exited")
@@ -34,7 +34,7 @@ def plain_line(error: BaseException | None) -> str | None:
     """One line for the mistake that an error is, or stems from, for a full disk and a lost process; else None."""
     several = int(os.environ.get("WORLD_SIZE", "1")) > 1
     while error is not None:
-        if isinstance(error, InputError) or (isinstance(error, ValueError) and str(error).startswith(REFUSALS)):
+        if isinstance(error, InputError) or (isinstance(error, ValueError) and _raised_in(error).startswith(REFUSING)):
             return f"error: {error}"
         if isinstance(error, OSError) and error.errno in NO_ROOM:
             where = f"{error.filename}: " if error.filename else ""
@@ -44,6 +44,14 @@ def plain_line(error: BaseException | None) -> str | None:
             return f"{ends}, unless the system has killed it, as where memory runs out"
         error = error.__cause__ or error.__context__
     return None
+
+
+def _raised_in(error: BaseException) -> str:
+    """Name of the module whose code raised an error; "" where it was not raised."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return "" if trace is None else trace.tb_frame.f_globals.get("__name__", "")
 
 
 def _tell(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -24,12 +24,12 @@ class CutPaste(nn.Module):
     training images. The map is the Mahalanobis distance at every ``stride`` pixels, spread by a Gaussian.
 
     Args:
-        channels: of the image, 2D. patch: side of a patch in pixels. stride: between patches, of which an image's
-            axes are multiples.
+        image_size: of 2D images, every axis a multiple of ``stride``. channels: of the image.
+        patch: side of a patch in pixels. stride: between patches.
         layers, widths: of the residual network's four stages; ResNet-18 has (2, 2, 2, 2) and (64, 128, 256, 512).
 
     Raises:
-        ValueError: an image that is not 2D, or that a patch does not fit into.
+        ValueError: images that are not 2D, that are no multiples of the stride, or smaller than a patch.
 
     Source: Li et al., CVPR 2021, the form for localisation; stride and spread are ours.
     """
@@ -40,6 +40,7 @@ class CutPaste(nn.Module):
 
     def __init__(
         self,
+        image_size: Sequence[int],
         channels: int = 1,
         patch: int = 16,
         stride: int = 4,
@@ -47,6 +48,9 @@ class CutPaste(nn.Module):
         widths: Sequence[int] = (16, 32, 64, 128),
     ) -> None:
         super().__init__()
+        if len(image_size) != 2 or any(n % stride or n < patch for n in image_size):
+            found = f"{tuple(image_size)}, patch {patch}, stride {stride}"
+            raise ValueError(f"CutPaste: image_size is 2D, multiples of the stride, at least a patch; found {found}")
         self.patch, self.stride, self.factor = patch, stride, stride
         self.trunk = ResNet("basic", list(layers), list(widths), 2, channels, conv1_t_size=3, feed_forward=False)
         self.head = nn.Sequential(

@@ -8,6 +8,7 @@ import pytest
 from monai_iltm.data.errors import InputError
 from monai_iltm.engines.door import open_door, require_inputs, require_writable
 from monai_iltm.engines.telling import plain_line, tell_plainly
+from monai_iltm.inferers import KDEInferer
 
 # ---- the output folder ----
 
@@ -56,8 +57,16 @@ def test_an_input_error_is_found_under_all_that_it_caused(depth):
     assert plain_line(chain(depth)) == "error: case_7: too large"
     assert plain_line(InputError("x")) == "error: x"
     assert plain_line(ValueError("x")) is None
-    assert plain_line(ValueError("KDEInferer: blur")) == "error: KDEInferer: blur"
     assert plain_line(None) is None
+
+
+def test_a_setting_that_an_inferer_refuses_is_known_by_where_it_was_raised():
+    with pytest.raises(ValueError, match="blur") as caught:
+        KDEInferer(alpha=0.1, blur=-1.0)
+    assert plain_line(caught.value) == f"error: {caught.value}"
+    with pytest.raises(ValueError, match="invalid literal") as other:
+        int("KDEInferer: x")
+    assert plain_line(other.value) is None
 
 
 def test_a_full_disk_is_told_in_one_line_whoever_met_it():

@@ -9,7 +9,13 @@ from monai_iltm.networks.cutpaste import HIDDEN, CutPaste, CutPasteLoss
 @pytest.fixture
 def network() -> CutPaste:
     torch.manual_seed(0)
-    return CutPaste(1, patch=16, stride=4, widths=(4, 4, 8, 8)).eval()
+    return CutPaste((32, 32), 1, patch=16, stride=4, widths=(4, 4, 8, 8)).eval()
+
+
+@pytest.mark.parametrize("size", [(32, 32, 32), (32, 30), (8, 32)])
+def test_a_size_that_cannot_be_is_refused(size):
+    with pytest.raises(ValueError, match="CutPaste: image_size is 2D"):
+        CutPaste(size)
 
 
 def test_a_map_lies_on_the_images_grid(network):
@@ -53,7 +59,7 @@ def test_a_fit_makes_the_embeddings_of_its_images_white(network):
 def test_the_fit_travels_in_the_state_dict(network):
     with torch.no_grad():
         network.fit([torch.rand(8, 1, 32, 32)])
-    other = CutPaste(1, patch=16, stride=4, widths=(4, 4, 8, 8)).eval()
+    other = CutPaste((32, 32), 1, patch=16, stride=4, widths=(4, 4, 8, 8)).eval()
     other.load_state_dict(network.state_dict())
     images = torch.rand(1, 1, 32, 32)
     with torch.no_grad():
