@@ -10,7 +10,7 @@ from typing import Any
 from monai_iltm import resources
 from monai_iltm.data.documents import read_json
 from monai_iltm.data.errors import InputError
-from monai_iltm.engines.ids import SEPARATORS, joined, parts
+from monai_iltm.engines.ids import SEPARATORS, flat, joined, parts
 from monai_iltm.engines.method import require_known
 from monai_iltm.engines.names import NAMES, SETTINGS, full_id, full_ids
 from monai_iltm.engines.overrides import as_config, as_word, check_ids, load_configs, unknown, values_inside
@@ -59,11 +59,19 @@ def chosen(names: Sequence[str], words: dict[str, Any], processes: int = 1) -> t
     content = {**load_configs(files), "bundle_root": bundle["bundle_root"]}
     given = {_whole_id(name, content): read_given(name, word) for name, word in words.items()}
     content |= {name: value for name, value in {**values, **given}.items() if name == "method"}
-    overlays = [path for path in files[1:] if path.parent != defaults().parent]
-    check_ids([*load_configs(overlays), *values], bundle)
+    overlays = load_configs(path for path in files[1:] if path.parent != defaults().parent)
+    check_ids([*flat(overlays), *values], {**bundle, "method": content["method"]}, _require_known_to_any)
     check_ids(given, content, require_known)
     require_all({**dict(values_inside(content)), **values, **given})
     return files, {**values, **given}
+
+
+def _require_known_to_any(one: str, content: Mapping[str, Any]) -> None:
+    """A preset of a set of images may hold ILTM's settings too, whatever the method."""
+    try:
+        require_known(one, content)
+    except InputError:
+        require_known(one, {**content, "method": "iltm"})
 
 
 def _whole_id(name: str, content: Mapping[str, Any]) -> str:

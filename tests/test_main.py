@@ -96,9 +96,15 @@ def test_a_preset_that_is_not_there_names_those_that_are():
 def test_run_refuses_a_misspelt_setting_and_a_misspelt_overlay(tmp_path):
     with pytest.raises(InputError, match="'prior_epoch': did you mean 'prior_epochs'"):
         cli.run("phantom2d", str(tmp_path), str(tmp_path / "run"), prior_epoch=3)
-    (tmp_path / "mine.json").write_text('{"imagesize": [32, 32]}')
-    with pytest.raises(InputError, match="'imagesize': did you mean 'image_size'"):
-        cli.run("phantom2d", str(tmp_path), str(tmp_path / "run"), str(tmp_path / "mine.json"))
+    for one, near in {
+        "imagesize": "image_size",
+        "images::siz": "images::size",
+        "settings::inferer::drows": "settings::inferer::draws",
+        "settings::stages::prior::optimizer::Lr": "settings::stages::prior::optimizer::lr",
+    }.items():
+        (tmp_path / "mine.json").write_text(f'{{"{one}": 3}}')
+        with pytest.raises(InputError, match=f"'{one}': did you mean '{near}'"):
+            cli.run("phantom2d", str(tmp_path), str(tmp_path / "run"), str(tmp_path / "mine.json"))
 
 
 def test_the_command_that_is_shown_means_the_same(tmp_path):
