@@ -29,7 +29,8 @@ class CutPaste(nn.Module):
         layers, widths: of the residual network's four stages; ResNet-18 has (2, 2, 2, 2) and (64, 128, 256, 512).
 
     Raises:
-        ValueError: images that are not 2D, that are no multiples of the stride, or smaller than a patch.
+        ValueError: images that are not 2D, that are no multiples of the stride, or smaller than a patch; a stride
+            larger than a patch, or an odd difference of both.
 
     Source: Li et al., CVPR 2021, the form for localisation; stride and spread are ours.
     """
@@ -48,7 +49,8 @@ class CutPaste(nn.Module):
         widths: Sequence[int] = (16, 32, 64, 128),
     ) -> None:
         super().__init__()
-        if len(image_size) != 2 or any(n % stride or n < patch for n in image_size):
+        uneven = patch < stride or (patch - stride) % 2
+        if uneven or len(image_size) != 2 or any(n % stride or n < patch for n in image_size):
             found = f"{tuple(image_size)}, patch {patch}, stride {stride}"
             raise ValueError(f"CutPaste: image_size is 2D, multiples of the stride, at least a patch; found {found}")
         self.patch, self.stride, self.factor = patch, stride, stride
@@ -86,11 +88,14 @@ class CutPaste(nn.Module):
 
     def fit(self, images: Iterable[Tensor]) -> None:
         """Mean and whitening of the embeddings of all patches of images, batches of f32 [B, C, H, W]; in eval mode."""
-        embeddings = torch.cat([part.double() for batch in images for part in self._embedded(batch)])
-        covariance = torch.cov(embeddings.T)
-        sphere = torch.eye(HIDDEN).to(covariance) * covariance.trace() / HIDDEN
+        count, total, products = 0, torch.zeros(HIDDEN).double(), torch.zeros(HIDDEN, HIDDEN).double()
+        for part in (part.double().cpu() for batch in images for part in self._embedded(batch)):
+            count, total, products = count + len(part), total + part.sum(0), products + part.T @ part
+        mean = total / count
+        covariance = products / count - mean.outer(mean)
+        sphere = torch.eye(HIDDEN).double() * covariance.trace() / HIDDEN
         lower = torch.linalg.cholesky((1 - SHRINKAGE) * covariance + SHRINKAGE * sphere)
-        self.mean.copy_(embeddings.mean(0))
+        self.mean.copy_(mean)
         self.whitening.copy_(torch.linalg.inv(lower).T)
 
     def _embedded(self, image: Tensor) -> Iterator[Tensor]:
@@ -117,12 +122,14 @@ class CutPasteLoss(nn.Module):
     def __init__(self, network: CutPaste, crops: int = 4) -> None:
         super().__init__()
         self.network, self.crops = network, crops
+        # the source's patches have 64 pixels; in smaller ones a scar stays thinner than it is long
+        self.width, self.length = (2, min(16, network.patch / 4)), (10, min(25, network.patch - 1))
 
     def forward(self, batch: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
         """``batch["image"]`` f32 [B, C, H, W] -> loss, and accuracy, the share that is told apart; scalars."""
         crops = [self._crop(image, generator) for image in batch["image"] for _ in range(self.crops)]
         patches = [cut_paste(crop, generator)[0] for crop in crops]
-        scars = [scar(crop, generator)[0] for crop in crops]
+        scars = [scar(crop, generator, self.width, self.length)[0] for crop in crops]
         classes = torch.arange(CLASSES).repeat_interleave(len(crops)).to(batch["image"].device)
         logits = self.network.classifier(self.network.embed(torch.stack([*crops, *patches, *scars]))).float()
         accuracy = (logits.argmax(1) == classes).float().mean()

@@ -49,6 +49,8 @@ def cut_paste(
         generator: on the CPU, of all that is drawn. area: of the rectangle, as a share of the image. aspect: height
             over width, as likely above 1 as below. jitter: largest change of its contrast, and of its brightness.
 
+    Raises ValueError for an image that is not 2D.
+
     Source: Li et al., CVPR 2021.
     """
     share = _between(*area, generator)
@@ -81,8 +83,10 @@ def _pasted(
     image: Tensor, size: Tensor, angle: float, jitter: float, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """A rectangle of about this size, from anywhere to anywhere in the image, its intensities changed a little."""
+    if image.ndim != 3:
+        raise ValueError(f"a part is pasted into an image [C, H, W], found {tuple(image.shape)}")
     room = torch.tensor(image.shape[1:])
-    size = size.round().clamp(min=torch.ones(2), max=room / 2)
+    size = size.round().clamp(min=torch.ones(2), max=room - 1)
     source, target = (_corner(room, size, generator) + (size - 1) / 2 for _ in range(2))
     changed, inside = paste(image, source, target, size, angle)
     gain, offset = (_between(-jitter, jitter, generator) for _ in range(2))

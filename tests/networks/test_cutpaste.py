@@ -15,7 +15,13 @@ def network() -> CutPaste:
 @pytest.mark.parametrize("size", [(32, 32, 32), (32, 30), (8, 32)])
 def test_a_size_that_cannot_be_is_refused(size):
     with pytest.raises(ValueError, match="CutPaste: image_size is 2D"):
-        CutPaste(size)
+        CutPaste(size, patch=16)
+
+
+@pytest.mark.parametrize(("patch", "stride"), [(4, 8), (15, 4)])
+def test_a_stride_that_does_not_fit_a_patch_is_refused(patch, stride):
+    with pytest.raises(ValueError, match="CutPaste: image_size is 2D"):
+        CutPaste((48, 48), patch=patch, stride=stride)
 
 
 def test_a_map_lies_on_the_images_grid(network):

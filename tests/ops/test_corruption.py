@@ -42,7 +42,7 @@ def test_what_is_drawn_lies_in_the_image_and_depends_on_the_generator_alone(corr
     one = image()
     for seed in range(50):
         changed, inside = corrupt(one, seeded(seed))
-        assert 0 < inside.sum() <= inside.numel() / 2
+        assert 0 < inside.sum() < inside.numel()
         assert torch.equal(torch.where(inside, 0, changed), torch.where(inside, 0, one))
         assert changed.min() >= 0
         assert changed.max() <= 1
@@ -64,3 +64,21 @@ def test_without_jitter_the_part_is_the_images_own():
     one = torch.full((1, 16, 16), 0.5)
     assert torch.equal(cut_paste(one, seeded(0), jitter=0.0)[0], one)
     assert not torch.equal(cut_paste(one, seeded(0), jitter=0.2)[0], one)
+
+
+def test_a_scar_has_the_size_that_is_asked_for():
+    """Ten to 25 pixels long and two to sixteen wide, where the image has room."""
+    one, longest = image(shape=(1, 64, 64)), []
+    for seed in range(60):
+        _, inside = scar(one, seeded(seed), angle=0.0)
+        longest.append(int(inside[0].any(1).sum()))
+        assert 2 <= int(inside[0].any(0).sum()) <= 16
+    assert min(longest) >= 10
+    assert max(longest) <= 25
+    assert max(longest) - min(longest) > 10
+
+
+@pytest.mark.parametrize("corrupt", [cut_paste, scar])
+def test_a_volume_is_refused(corrupt):
+    with pytest.raises(ValueError, match=r"an image \[C, H, W\], found \(1, 8, 8, 8\)"):
+        corrupt(torch.rand(1, 8, 8, 8), seeded(0))
