@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from ignite.engine import Events
 from monai.bundle import ConfigParser, ckpt_export, verify_net_in_out
 from monai.data import load_net_with_metadata
 from monai.utils import convert_to_tensor
@@ -145,6 +147,41 @@ def test_a_training_lowers_its_loss_and_moves_all_that_it_trains(bundle, part):
     assert value() < first
     still = [name for name, p in loss.named_parameters() if p.requires_grad and torch.equal(p, start[name])]
     assert still == []
+
+
+@pytest.mark.slow
+def test_every_training_that_is_broken_off_ends_as_an_unbroken_one(bundle, part, tmp_path):
+    """Whatever a stage keeps between its steps, such as a second optimiser, is in its checkpoint."""
+    few, model = {"amp": False, "train::trainer::max_epochs": 4}, tmp_path / "out" / "model.pt"
+    for path in sorted((with_config(bundle, "train") / "configs").glob("train*.json")):
+
+        def prepared(config: str = path.stem) -> Any:
+            return part(bundle, config, "initialize", "train::trainer", **few)[1]
+
+        prepared().run()
+        whole = load_state(model)
+        shutil.rmtree(model.parent)
+        broken = prepared()
+        broken.add_event_handler(Events.EPOCH_COMPLETED(once=2), break_off)
+        with pytest.raises(BrokenOffError):
+            broken.run()
+        assert not model.exists()
+        prepared().run()
+        resumed = load_state(model)
+        shutil.rmtree(model.parent)
+        assert [name for name in whole if not torch.equal(whole[name], resumed[name])] == [], path.name
+
+
+class BrokenOffError(Exception):
+    """As a kill between two epochs."""
+
+
+def break_off() -> None:
+    raise BrokenOffError
+
+
+def load_state(path: Path) -> dict[str, torch.Tensor]:
+    return torch.load(path, weights_only=True)
 
 
 @pytest.mark.slow

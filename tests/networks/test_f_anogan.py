@@ -39,6 +39,48 @@ def test_the_slope_of_a_linear_critic_is_the_norm_of_its_weights():
     torch.testing.assert_close(slopes, net.verdict.weight.norm().expand(3))
 
 
+def linear_critic(norm: float) -> FAnoGAN:
+    """One whose slope is the same at every image."""
+    net = network()
+    net.features, net.verdict = nn.Flatten(), nn.Linear(256, 1)
+    with torch.no_grad():
+        net.verdict.weight.mul_(norm / net.verdict.weight.norm())
+    return net
+
+
+@pytest.mark.parametrize(("norm", "penalty"), [(3.0, 40.0), (1.0, 0.0), (0.5, 2.5)])
+def test_the_penalty_of_a_linear_critic_by_hand(norm, penalty):
+    """10 (norm - 1)^2, beside the distance that is to grow."""
+    parts = CriticLoss(linear_critic(norm))({"image": torch.rand(3, 1, 16, 16)}, seeded())
+    assert (parts["loss"] + parts["distance"]).item() == pytest.approx(penalty, abs=1e-4)
+
+
+def test_the_slope_is_not_rounded_to_bfloat16():
+    loss = CriticLoss(linear_critic(3.0))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        slopes = loss.slopes(torch.rand(3, 1, 16, 16))
+    assert slopes.dtype == torch.float32
+    torch.testing.assert_close(slopes, torch.full((3,), 3.0), rtol=1e-5, atol=0)
+
+
+def test_the_generator_is_pulled_to_what_the_critic_finds_more_real():
+    """Of a critic that tells the sum of an image: minus the mean sum of what is made."""
+    net = linear_critic(3.0)
+    with torch.no_grad():
+        net.verdict.weight.fill_(1.0)
+        net.verdict.bias.zero_()
+        made = net.generator(torch.randn(3, 4, generator=seeded()))
+    loss = GeneratorLoss(net)({"image": torch.rand(3, 1, 16, 16)}, seeded())["loss"]
+    assert loss.item() == pytest.approx(-made.sum().item() / 3, rel=1e-5)
+
+
+@pytest.mark.parametrize("kappa", [0.0, 1.0, 5.0])
+def test_kappa_weighs_the_features(kappa):
+    parts = EncoderLoss(network(), kappa)({"image": torch.rand(3, 1, 16, 16)}, seeded())
+    assert parts["features"].item() > 0
+    assert parts["loss"].item() == pytest.approx((parts["image"] + kappa * parts["features"]).item())
+
+
 def test_the_critics_loss_is_its_parts():
     parts = CriticLoss(network(), penalty=0.0)({"image": torch.rand(3, 1, 16, 16)}, seeded())
     assert parts["loss"].item() == pytest.approx(-parts["distance"].item())
