@@ -124,7 +124,7 @@ class EncoderLoss(nn.Module):
     def __init__(self, network: FAnoGAN, kappa: float = 1.0) -> None:
         super().__init__()
         self.encoder, self.kappa = network.encoder, kappa
-        self.frozen = (network.generator, network.features)
+        self.frozen = (network.generator.requires_grad_(False), network.features.requires_grad_(False))
 
     def forward(self, batch: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
         """``batch["image"]`` f32 [B, C, *S] -> loss; image and features, mean squared errors."""
