@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
+
+from monai_iltm.engines.step import drawn_for, optimiser_step
 
 
 class AdversarialStep:
@@ -26,24 +27,10 @@ class AdversarialStep:
 
     def __call__(self, engine: Any, batch: Mapping[str, Any]) -> dict[str, float]:
         """The parts of both losses, the critic's as of its last step, its loss as "critic"."""
-        device = engine.state.device
-        tensors = {name: value.to(device) for name, value in batch.items() if isinstance(value, Tensor)}
-        generator = torch.Generator().manual_seed(1_000_003 * getattr(engine, "seed", 0) + engine.state.iteration)
+        tensors, generator = drawn_for(engine, batch)
         self.critic.train()
         engine.network.train()
         for _ in range(self.critic_steps):
-            told = _step(self.critic, self.optimizer, tensors, generator, engine.amp)
-        own = _step(engine.network, engine.optimizer, tensors, generator, engine.amp)
+            told = optimiser_step(self.critic, self.optimizer, tensors, generator, engine.amp)
+        own = optimiser_step(engine.network, engine.optimizer, tensors, generator, engine.amp)
         return {**{"critic" if name == "loss" else name: value for name, value in told.items()}, **own}
-
-
-def _step(
-    loss: nn.Module, optimizer: Optimizer, batch: Mapping[str, Tensor], generator: torch.Generator, amp: bool
-) -> dict[str, float]:
-    optimizer.zero_grad(set_to_none=True)
-    device = next(iter(batch.values())).device
-    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=amp):
-        parts = loss(batch, generator)
-    parts["loss"].backward()
-    optimizer.step()
-    return {name: value.item() for name, value in parts.items()}

@@ -25,9 +25,9 @@ def joined(*names: str) -> str:
     return SEPARATORS[0].join(names)
 
 
-def flat(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of a tree by id. A component ("_target_") is a value, an empty branch is none."""
-    return dict(_leaves(tree))
+def flat(tree: Mapping[str, Any], **others: Any) -> dict[str, Any]:
+    """The values of a tree, after those of others, by id. A component ("_target_") is a value, an empty branch none."""
+    return dict(_leaves({**others, **tree}))
 
 
 def _leaves(tree: Mapping[str, Any], *before: str) -> Iterator[tuple[str, Any]]:

@@ -67,26 +67,26 @@ class Method:
     falls: tuple[str, ...] = ()
     marks: tuple[str, ...] = (PLACES, IMAGES)
 
-    def parts(self) -> list[tuple[str, str, str]]:
-        """Name, bundle and config of every stage, then of what scores."""
-        stages = [(stage.name, stage.bundle, stage.config) for stage in self.stages]
-        return [*stages, (SCORING, self.scorer, "inference")]
+    def parts(self) -> dict[str, tuple[str, str]]:
+        """Bundle and config of every stage by its name, then of what scores."""
+        stages = {stage.name: (stage.bundle, stage.config) for stage in self.stages}
+        return {**stages, SCORING: (self.scorer, "inference")}
 
     def require_known(self, one: str) -> None:
         """Raise InputError for a setting that none of its stages takes, with the nearest that one does."""
         root, *rest = parts(one)
         known: list[str] = []
-        for name, bundle, config in self.parts():
-            content = load_configs(config_files(self.bundles / bundle, config))
-            alone = root in (STAGES, FIRST)
-            inner = joined(*rest[1:]) if alone else one
+        alone = root in (STAGES, FIRST)
+        inner = joined(*rest[1:]) if alone else one
+        for name in self.parts():
             if alone and rest[:1] != [name]:
                 known.append(joined(root, name))
-            elif holds(content, inner):
+                continue
+            content = self._config(name)
+            if holds(content, inner):
                 return
-            else:
-                before = (root, name) if alone else ()
-                known.extend(joined(*before, near) for near in ids_near(content, inner))
+            before = (root, name) if alone else ()
+            known.extend(joined(*before, near) for near in ids_near(content, inner))
         raise unknown(joined(SETTINGS, one), sorted({joined(SETTINGS, name) for name in known}))
 
     def of_part(self, name: str, settings: Mapping[str, Any], first: bool = False) -> dict[str, Any]:
@@ -94,8 +94,7 @@ class Method:
 
         first: in round 0.
         """
-        bundle, config = next((bundle, config) for part, bundle, config in self.parts() if part == name)
-        content = load_configs(config_files(self.bundles / bundle, config))
+        content = self._config(name)
         taken = {one: value for one, value in settings.items() if holds(content, one)}
         for root in (STAGES, FIRST) if first else (STAGES,):
             before = joined(root, name, "")
@@ -136,11 +135,16 @@ class Method:
         return ConfigParser(self._content(name, settings)).get_parsed_content(one)
 
     def _content(self, name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-        bundle, config = next((bundle, config) for part, bundle, config in self.parts() if part == name)
-        content = load_configs(config_files(self.bundles / bundle, config))
+        """A stage's config, or that of what scores, with these settings."""
+        content = self._config(name)
         for one, value in self.of_part(name, settings).items():
             put(content, one, as_config(value))
         return content
+
+    def _config(self, name: str) -> dict[str, Any]:
+        """The same as its bundle has it."""
+        bundle, config = self.parts()[name]
+        return load_configs(config_files(self.bundles / bundle, config))
 
 
 def read_method(bundles: PathLike, name: str) -> Method:

@@ -34,18 +34,36 @@ class TrainStep:
 
     def __call__(self, engine: Any, batch: Mapping[str, Any]) -> dict[str, float]:
         """The loss and its parts; ``engine`` is a SupervisedTrainer, with its stage's seed, 0 if none."""
-        device = engine.state.device
-        tensors = {name: value.to(device) for name, value in batch.items() if isinstance(value, Tensor)}
-        generator = torch.Generator().manual_seed(1_000_003 * getattr(engine, "seed", 0) + engine.state.iteration)
         engine.network.train()
-        engine.optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=engine.amp):
-            parts = engine.network(tensors, generator)
-        parts["loss"].backward()
-        if self.clip is not None:
-            nn.utils.clip_grad_norm_(engine.network.parameters(), self.clip)
-        engine.optimizer.step()
-        return {name: value.item() for name, value in parts.items()}
+        return optimiser_step(engine.network, engine.optimizer, *drawn_for(engine, batch), engine.amp, self.clip)
+
+
+def drawn_for(engine: Any, batch: Mapping[str, Any]) -> tuple[dict[str, Tensor], torch.Generator]:
+    """The batch's tensors on the engine's device, and the generator of all that this step draws."""
+    tensors = {name: value.to(engine.state.device) for name, value in batch.items() if isinstance(value, Tensor)}
+    seed = getattr(engine, "seed", 0)
+    return tensors, torch.Generator().manual_seed(1_000_003 * seed + engine.state.iteration)
+
+
+def optimiser_step(
+    loss: nn.Module,
+    optimizer: Optimizer,
+    batch: Mapping[str, Tensor],
+    generator: torch.Generator,
+    amp: bool = False,
+    clip: float | None = None,
+) -> dict[str, float]:
+    """One step on what a loss says of a batch: the loss and its parts. amp: forward in bfloat16; clip: of the
+    gradient's norm."""
+    optimizer.zero_grad(set_to_none=True)
+    device = next(iter(batch.values())).device
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=amp):
+        parts = loss(batch, generator)
+    parts["loss"].backward()
+    if clip is not None:
+        nn.utils.clip_grad_norm_(loss.parameters(), clip)
+    optimizer.step()
+    return {name: value.item() for name, value in parts.items()}
 
 
 def trainer(

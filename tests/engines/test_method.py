@@ -25,7 +25,7 @@ def test_the_stages_of_latent_token_masking():
     assert (vqvae.title, prior.title) == ("VQ-VAE", "prior")
     assert prior.takes == {"vqvae_weights": "vqvae"}
     assert method.scorer == "kde_inferer"
-    assert [name for name, *_ in method.parts()] == ["vqvae", "prior", SCORING]
+    assert list(method.parts()) == ["vqvae", "prior", SCORING]
 
 
 def test_a_bundle_without_a_declaration_is_its_own_only_stage():
