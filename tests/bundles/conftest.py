@@ -112,11 +112,22 @@ def command() -> Callable[..., subprocess.CompletedProcess]:
     return run_command
 
 
+def known_to(content: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
+    """Of settings by short name or id those that a config holds, by their ids there."""
+    told = {new_id(name, content) or name: value for name, value in settings.items()}
+    return {one: value for one, value in told.items() if holds(content, one) or one.startswith("settings::")}
+
+
+@pytest.fixture(scope="session")
+def of(tiny: dict[str, Any]) -> Callable[..., dict[str, Any]]:
+    """The tiny settings, others on top, that the config of some files holds, by their ids there."""
+    return lambda files, **settings: known_to(load_configs(files), {**tiny, **settings})
+
+
 def run_config(bundle: Path, config: str, *overlays: Path, **settings: Any) -> SimpleNamespace:
     """A bundle's config from initialize to finalize: what check_properties finds missing, and the parser."""
     files = [str(path) for path in (*config_files(bundle, config), *overlays)]
-    content = load_configs(files)
-    told = {new_id(name, content) or name: value for name, value in settings.items()}
+    told = known_to(load_configs(files), settings)
     with undisturbed():
         workflow = ConfigWorkflow(
             config_file=files,
@@ -124,7 +135,7 @@ def run_config(bundle: Path, config: str, *overlays: Path, **settings: Any) -> S
             logging_file=False,
             workflow_type="infer" if config in ("inference", "evaluate") else "train",
             bundle_root=str(bundle),
-            **{one: value for one, value in told.items() if holds(content, one) or one.startswith("settings::")},
+            **told,
         )
         workflow.initialize()
         missing = workflow.check_properties()

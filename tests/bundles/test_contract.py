@@ -18,10 +18,7 @@ from monai.utils import convert_to_tensor
 
 from monai_iltm.data.images import write_image
 from monai_iltm.data.weights import load_weights
-from monai_iltm.engines.ids import holds
 from monai_iltm.engines.method import config_files, read_method
-from monai_iltm.engines.names import new_id
-from monai_iltm.engines.overrides import load_configs
 
 
 def files(bundle: Path) -> dict[str, str]:
@@ -66,15 +63,13 @@ def _name(told: dict[str, str]) -> str:
 
 
 @pytest.fixture
-def part(tiny, weights, tmp_path) -> Callable[..., Any]:
+def part(of, weights, tmp_path) -> Callable[..., Any]:
     """A part of a bundle's config with tiny settings, by its id; several of one config come of one parser."""
 
     def build(bundle: Path, config: str, *ids: str, **settings: Any) -> list[Any]:
         parser = ConfigParser(ConfigParser.load_config_files([str(path) for path in config_files(bundle, config)]))
-        told = {**tiny, **weights(bundle.name, config), **settings, "output_dir": str(tmp_path / "out")}
-        content = load_configs(config_files(bundle, config))
-        whole = {new_id(name, content) or name: value for name, value in told.items()}
-        parser.update({"bundle_root": str(bundle), **{one: whole[one] for one in whole if holds(content, one)}})
+        own = {**weights(bundle.name, config), **settings, "output_dir": str(tmp_path / "out")}
+        parser.update({"bundle_root": str(bundle), **of(config_files(bundle, config), **own)})
         return [parser.get_parsed_content(one) for one in ids]
 
     return build

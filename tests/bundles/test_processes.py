@@ -13,9 +13,6 @@ from monai.bundle import ConfigParser
 from monai_iltm.data.documents import read_csv, read_json, write_json
 from monai_iltm.data.images import read_image
 from monai_iltm.data.weights import save_in_one_step
-from monai_iltm.engines.ids import holds
-from monai_iltm.engines.names import new_id
-from monai_iltm.engines.overrides import load_configs
 
 pytestmark = pytest.mark.slow
 
@@ -31,13 +28,6 @@ STEPS = {
     "vqvae": {"vqvae_epochs": 1, "vqvae_batch_size": 6, "head_dropout": 0.0, "vqvae_augment": False},
     "masked_transformer": {"prior_epochs": 1, "prior_batch_size": 6, "prior_dropout": 0.0},
 }
-
-
-def of(tiny: dict, config: Path, **settings: object) -> dict:
-    """The settings that this config holds, by their ids there."""
-    content = load_configs([config])
-    told = {new_id(name, content) or name: value for name, value in {**tiny, **settings}.items()}
-    return {one: value for one, value in told.items() if holds(content, one) or one.startswith("settings::")}
 
 
 def assert_same_files(folder: Path, other: Path) -> None:
@@ -57,11 +47,11 @@ def assert_same_files(folder: Path, other: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["vqvae", "masked_transformer"])
-def test_one_step_of_two_processes_is_one_of_one(name, command, run, tiny, weights, tmp_path):
+def test_one_step_of_two_processes_is_one_of_one(name, command, run, of, weights, tmp_path):
     """The same global batch, the same weights after a step in float32 up to rounding, the same loss."""
     bundle, overlay = BUNDLES / name, tmp_path / "step.json"
     write_json(overlay, PLAIN_STEP)
-    told = of(tiny, bundle / TRAIN[0], **STEPS[name], amp=False, **weights(name))
+    told = of([bundle / TRAIN[0]], **STEPS[name], amp=False, **weights(name))
     one, two = tmp_path / "one", tmp_path / "two"
     if name == "vqvae":
         start = write_start(run(bundle, "train", **told, output_dir=str(tmp_path)).parser, one / "checkpoint.pt")
@@ -92,10 +82,10 @@ def write_start(parser: ConfigParser, path: Path) -> Path:
     return path
 
 
-def test_a_codebook_starts_in_two_processes(command, tiny, tmp_path):
+def test_a_codebook_starts_in_two_processes(command, of, tmp_path):
     """What one process draws for a code, all have: training goes on, and more than one code is in use."""
     bundle = BUNDLES / "vqvae"
-    done = command(bundle, *TRAIN, ranks=2, **of(tiny, bundle / TRAIN[0]), output_dir=tmp_path)
+    done = command(bundle, *TRAIN, ranks=2, **of([bundle / TRAIN[0]]), output_dir=tmp_path)
     assert done.returncode == 0, done.stderr
     history = read_csv(tmp_path / "history.csv")
     assert [row["epoch"] for row in history] == ["1", "2"]
@@ -103,7 +93,7 @@ def test_a_codebook_starts_in_two_processes(command, tiny, tmp_path):
 
 
 @pytest.mark.parametrize(("name", "cases"), [("kde_inferer", 3), ("masked_transformer", 3), ("vqvae", 1)])
-def test_evaluation_is_the_same(name, cases, command, run, tiny, weights, phantom, tmp_path):
+def test_evaluation_is_the_same(name, cases, command, run, of, weights, phantom, tmp_path):
     """Three cases for two processes, and one: a process may have nothing to do."""
     bundle = BUNDLES / name
     content = read_json(phantom / "datalist.json")
@@ -112,19 +102,19 @@ def test_evaluation_is_the_same(name, cases, command, run, tiny, weights, phanto
     if name == "kde_inferer":
         told["surprise_threshold"] = 1.0
     run(bundle, "evaluate", **told, output_dir=str(tmp_path / "one"))
-    known = of(tiny, bundle / EVALUATE[0], **told)
+    known = of([bundle / EVALUATE[0]], **told)
     done = command(bundle, *EVALUATE, ranks=2, **known, output_dir=tmp_path / "two")
     assert done.returncode == 0, done.stderr
     assert_same_files(tmp_path / "one", tmp_path / "two")
 
 
-def test_rounds_are_the_same_from_the_same_weights(command, run, tiny, tmp_path):
+def test_rounds_are_the_same_from_the_same_weights(command, run, of, tmp_path):
     """With round 0's weights in place two processes make its very maps, masks and figures.
 
     Then they go on by themselves, through the next round, the bracket, the bundle and the report.
     """
     bundle, one, two = BUNDLES / "iltm", tmp_path / "one", tmp_path / "two"
-    told = of(tiny, bundle / TRAIN[0])
+    told = of([bundle / TRAIN[0]])
     run(bundle, "train", **told, output_dir=str(one))
     for name in ("vqvae", "round_00"):
         (two / name).mkdir(parents=True)
